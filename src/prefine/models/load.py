@@ -1,0 +1,179 @@
+"""Models and tokenizers by folder, hub id, finished run or embedded name; LoRA through PEFT."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefine.durable import sha256_file
+from prefine.errors import PrefineError, nearest
+from prefine.recipe import Model
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = {"tiny-student": "student_path", "tiny-teacher": "teacher_path"}
+ADAPTER = "adapter_config.json"
+WHOLE_FILE = 64 << 20
+
+
+def resolve(path: str) -> str:
+    """The folder or hub id that a recipe's `model.path` means; a run's folder means the model it trained last."""
+    if path in EMBEDDED:
+        from prefine import tiny_world
+
+        return str(getattr(tiny_world, EMBEDDED[path])())
+    folder = Path(path)
+    if (folder / "train").is_dir():
+        from prefine.rundir import RunDir
+
+        done = RunDir(folder).results("train")
+        if not done:
+            raise PrefineError(f"model.path: {path} is a run whose training has not finished")
+        return str(done[-1].path / "model")
+    if (folder / "model" / "config.json").exists() or (folder / "model" / ADAPTER).exists():
+        return str(folder / "model")
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1
+    if folder.is_dir() or not looks_local:
+        return str(folder) if folder.is_dir() else path
+    siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    raise PrefineError(f"model.path: there is no folder {path}{nearest(folder.name, siblings)}")
+
+
+def load_tokenizer(spec: Model) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model, with the recipe's chat template where it names one."""
+    from transformers import AutoTokenizer
+
+    path = resolve(spec.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise PrefineError(f"model.path: no tokenizer could be loaded from {path}: {_first_line(error)}") from error
+    if spec.chat_template is not None:
+        from prefine.data.chat import apply_template
+
+        apply_template(tokenizer, spec.chat_template)
+    return tokenizer
+
+
+def load_model(spec: Model, *, train: bool = False) -> PreTrainedModel:
+    """The model in evaluation mode on `device()`; with `train`, the recipe's LoRA adapter is attached.
+
+    A folder that holds an adapter is loaded with everything below it and merged, so that a new adapter, and the
+    reference it is compared with, start from what the old one had learned.
+    """
+    model = _load(resolve(spec.path), spec)
+    if train and spec.lora_r is not None:
+        model = add_lora(model, spec)
+    return model.to(device()).eval()  # type: ignore[return-value]
+
+
+def add_lora(model: PreTrainedModel, spec: Model) -> Any:
+    """Wrap the model with a fresh LoRA adapter, whose output is zero before training."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=spec.lora_r or 8,
+        lora_alpha=spec.lora_alpha if spec.lora_alpha is not None else 2 * (spec.lora_r or 8),  # type: ignore[arg-type]
+        lora_dropout=spec.lora_dropout,
+        target_modules=spec.lora_target_modules,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+def _load(path: str, spec: Model) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    if (Path(path) / ADAPTER).exists():
+        from peft import PeftModel
+
+        below = json.loads((Path(path) / ADAPTER).read_text())["base_model_name_or_path"]
+        model = _load(resolve(below), spec.model_copy(update={"revision": None}))
+        return PeftModel.from_pretrained(model, path).merge_and_unload()  # type: ignore[operator]
+    extra = {"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path, revision=spec.revision, dtype=spec.dtype, trust_remote_code=spec.trust_remote_code, **extra
+        )
+    except (OSError, ValueError) as error:
+        raise PrefineError(f"model.path: no model could be loaded from {path}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def device() -> torch.device:
+    """The accelerator of this process, or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("cpu")
+
+
+def set_threads(threads: int | None) -> int:
+    """Set torch's CPU threads and return their number.
+
+    Unless the user says otherwise (the recipe, or OMP_NUM_THREADS), small machines get one: there the threads of one
+    operation wait for each other longer than they compute.
+    """
+    import torch
+
+    if threads is None and "OMP_NUM_THREADS" not in os.environ:
+        cores = os.cpu_count() or 1
+        threads = 1 if cores <= 2 else max(1, cores // 2)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()
+
+
+def model_digest(spec: Model) -> str:
+    """A digest of the weights and of what changes their output, for stage keys. Large files are sampled."""
+    path = resolve(spec.path)
+    facts = {"dtype": spec.dtype, "revision": spec.revision or "", "weights": _weights_digest(path)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _weights_digest(path: str) -> str:
+    folder = Path(path)
+    if not folder.is_dir():
+        return _hub_commit(path)
+    h = hashlib.sha256()
+    names = ("*.safetensors", "*.bin", "config.json", ADAPTER, "tokenizer.json", "chat_template.jinja")
+    files = sorted({p for pattern in names for p in folder.glob(pattern)})
+    if not files:
+        raise PrefineError(f"model.path: {path} has no config.json, weights or adapter")
+    for file in files:
+        h.update(file.name.encode())
+        h.update(_file_digest(file).encode())
+    if (folder / ADAPTER).exists():
+        below = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
+        h.update(_weights_digest(resolve(below)).encode())
+    return h.hexdigest()
+
+
+def _file_digest(path: Path, blocks: int = 256) -> str:
+    size = path.stat().st_size
+    if size <= WHOLE_FILE:
+        return sha256_file(path)
+    h = hashlib.sha256(str(size).encode())
+    with path.open("rb") as f:
+        for i in range(blocks):
+            f.seek(i * (size - (1 << 16)) // (blocks - 1))
+            h.update(f.read(1 << 16))
+    return h.hexdigest()
+
+
+def _hub_commit(path: str) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(path, "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else path

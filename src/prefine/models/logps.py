@@ -1,0 +1,53 @@
+"""Log-probabilities of many responses under a frozen model, in batches of a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from prefine.models.policy import Policy, choose_layout
+from prefine.models.trees import micro_batches, pack
+
+if TYPE_CHECKING:
+    from prefine.data.chat import Encoded
+
+
+def response_logps(
+    model: Any, encoded: Sequence[Encoded], *, max_tokens: int = 8192, bf16: bool = False, progress: Any = None
+) -> list[list[tuple[float, int]]]:
+    """For every item and response: the summed log-prob of its trained tokens (nats, float32) and their number.
+
+    The model is used as it stands, without gradients. `progress` is a `Progress` that shows the items done.
+    """
+    if not encoded:
+        return []
+    policy = Policy(model, bf16=bf16).eval()
+    separate = choose_layout(policy, encoded).separate
+    if progress is None:
+        return policy_logps(policy, encoded, max_tokens=max_tokens, separate=separate)
+    with progress.task("log-probs", total=len(encoded), unit="prompts") as step:
+        return policy_logps(policy, encoded, max_tokens=max_tokens, separate=separate, step=step)
+
+
+@torch.no_grad()
+def policy_logps(
+    policy: Policy,
+    encoded: Sequence[Encoded],
+    *,
+    max_tokens: int,
+    separate: bool,
+    step: Callable[[int], None] | None = None,
+) -> list[list[tuple[float, int]]]:
+    """The same for a policy whose layout is already chosen."""
+    device = next(policy.parameters()).device
+    out: list[list[tuple[float, int]]] = [[] for _ in encoded]
+    for batch in micro_batches(encoded, max_tokens, separate=separate):
+        items = [encoded[i] for i in batch]
+        sums = iter(policy(pack(items, separate=separate).to(device)).tolist())
+        for i, item in zip(batch, items, strict=True):
+            out[i] = [(next(sums), sum(mask)) for mask in item.masks]
+        if step is not None:
+            step(len(batch))
+    return out

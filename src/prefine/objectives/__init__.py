@@ -1,0 +1,1 @@
+"""Objectives: small classes that turn response log-probs into a loss per example."""

@@ -1,0 +1,325 @@
+"""The stages of a recipe in order: each is skipped when its settings and inputs are those of a finished result."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefine import registry
+from prefine.durable import sha256_file
+from prefine.errors import PrefineError
+from prefine.recipe import Data, Model, Recipe
+from prefine.recipe_file import save_recipe
+from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
+
+if TYPE_CHECKING:
+    from prefine.progress import Progress
+
+Work = Callable[[StageDir], tuple[Counts | None, dict[str, Any]]]
+
+
+@dataclass
+class Planned:
+    """A stage of a recipe: what it does, what it reads, where its result goes."""
+
+    stage: str
+    label: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    work: Work
+    folder: StageDir = field(init=False)
+
+
+def run_recipe(
+    recipe: Recipe, *, stages: list[str] | None = None, progress: Progress, resume: str = "auto"
+) -> RunDir:
+    """Run the recipe's stages, or only those named (their inputs must then be there), and return the run.
+
+    resume: `auto` goes on from an interrupted training of the same settings, `always` demands that there is one, `never` starts
+    the training anew.
+    """
+    run = RunDir(recipe.run_path)
+    if not main_process():
+        follow(recipe, run, stages, resume)
+        return run
+    with run:
+        save_recipe(recipe, run.path / "recipe.yaml")
+        for planned in plan(recipe, run, progress, resume):
+            if stages is not None and planned.stage not in stages:
+                _demand_input(planned, recipe, stages)
+                continue
+            if planned.stage == "train":
+                check_resume(planned, run, resume)
+            ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
+            progress.line(summary(planned, ran))
+        if recipe.report is not None and (stages is None or "report" in stages):
+            from prefine.report.stage import build
+
+            progress.line(f"report: {build(run, run.path / 'report.html', title=recipe.report.title)}")
+    return run
+
+
+def main_process() -> bool:
+    """True in the only process, or in the first of several."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -> None:
+    """What every process but the first does: train with the others, and wait for the stages that are the first's alone."""
+    from prefine.progress import Progress
+
+    for planned in plan(recipe, run, Progress.silent(), resume):
+        if stages is not None and planned.stage not in stages:
+            continue
+        if planned.stage == "train" and not planned.folder.done:
+            planned.work(planned.folder)
+        elif planned.stage not in ("evaluate", "report"):
+            while not planned.folder.done:
+                time.sleep(0.5)
+
+
+def plan(recipe: Recipe, run: RunDir, progress: Progress, resume: str = "auto") -> list[Planned]:
+    """The recipe's stages up to evaluation, with their folders; nothing is run or written."""
+    out: list[Planned] = []
+
+    def add(planned: Planned) -> Planned:
+        key = stage_key(planned.stage, planned.settings, planned.inputs)
+        planned.folder = run.stage(planned.stage, planned.label, key)
+        out.append(planned)
+        return planned
+
+    data = last = add(_data(recipe, progress))
+    for make in (_generate, _label):
+        planned = make(recipe, last, progress)
+        last = add(planned) if planned else last
+    pairs = train = None
+    if recipe.pair is not None or recipe.train is not None:
+        pairs = add(_pair(recipe, last, progress))
+    if recipe.train is not None and pairs is not None:
+        train = add(_train(recipe, pairs, progress, resume))
+    if recipe.evaluate is not None:
+        add(_evaluate(recipe, run, data, pairs, train, progress))
+    return out
+
+
+def _data(recipe: Recipe, progress: Progress) -> Planned:
+    from prefine.data import stage
+
+    settings = recipe.data.model_dump()
+    label = Path(str(recipe.data.path if isinstance(recipe.data.path, str) else recipe.data.path[0])).name
+    return Planned(
+        "data", _plain(label), settings, source_digests(recipe.data), lambda folder: stage.run(recipe, folder, progress)
+    )
+
+
+def _generate(recipe: Recipe, source: Planned, progress: Progress) -> Planned | None:
+    if recipe.generate is None:
+        return None
+    from prefine.generate import stage
+
+    block = registry.generators.check(recipe.generate.generator)
+    settings = {**recipe.generate.model_dump(), "generator": block, "seed": recipe.seed}
+    inputs = {"groups": source.folder.key, "model": weights(recipe.model), **component_weights(block)}
+    return Planned(
+        "generate", block["name"], settings, inputs, lambda folder: stage.run(recipe, folder, source.folder, progress)
+    )
+
+
+def _label(recipe: Recipe, source: Planned, progress: Progress) -> Planned | None:
+    if recipe.label is None:
+        return None
+    from prefine.label import stage
+
+    blocks = [registry.labelers.check(b) for b in recipe.label.labelers]
+    inputs = {"groups": source.folder.key}
+    for block in blocks:
+        inputs.update(component_weights(block))
+    label = "+".join(str(b["name"]) for b in blocks)
+    return Planned(
+        "label",
+        _plain(label),
+        {"labelers": blocks, "seed": recipe.seed},
+        inputs,
+        lambda folder: stage.run(recipe, folder, source.folder, progress),
+    )
+
+
+def default_pairer(recipe: Recipe) -> str:
+    """How examples are made when the recipe has no `pair` section: as the objective's group size asks."""
+    assert recipe.train is not None
+    size = registry.objectives.find(str(recipe.train.objective["name"])).attributes.get("group_size", 2)
+    return {1: "responses", None: "ranked"}.get(size, "given")
+
+
+def _pair(recipe: Recipe, source: Planned, progress: Progress) -> Planned:
+    from prefine.pair import stage
+    from prefine.recipe import Pair
+
+    section = recipe.pair or Pair(pairer={"name": default_pairer(recipe)})
+    full = recipe.model_copy(update={"pair": section})
+    block = registry.pairers.check(section.pairer)
+    settings = {**section.model_dump(), "pairer": block, "seed": recipe.seed}
+    return Planned(
+        "pair",
+        block["name"],
+        settings,
+        {"groups": source.folder.key},
+        lambda folder: stage.run(full, folder, source.folder, progress),
+    )
+
+
+def _train(recipe: Recipe, pairs: Planned, progress: Progress, resume: str) -> Planned:
+    from prefine.train import stage
+
+    assert recipe.train is not None
+    settings = {
+        "train": stage.settings_that_count(recipe),
+        "model": recipe.model.model_dump(exclude={"path", "revision"}),
+    }
+    inputs = {"examples": pairs.folder.key, "model": weights(recipe.model)}
+    return Planned(
+        "train",
+        _plain(str(recipe.train.objective["name"])),
+        settings,
+        inputs,
+        lambda folder: stage.run(recipe, folder, pairs.folder, progress, resume=resume != "never"),
+    )
+
+
+def _evaluate(
+    recipe: Recipe, run: RunDir, data: Planned, pairs: Planned | None, train: Planned | None, progress: Progress
+) -> Planned:
+    from prefine.evaluate import stage
+
+    assert recipe.evaluate is not None
+    settings = {**recipe.evaluate.model_dump(), "seed": recipe.seed}
+    settings["metrics"] = [registry.metrics.check(m) for m in recipe.evaluate.metrics]
+    inputs = {"data": data.folder.key, "model": weights(recipe.model)}
+    for name, planned in (("examples", pairs), ("train", train)):
+        if planned is not None:
+            inputs[name] = planned.folder.key
+    for name in ("data", "control_data"):
+        extra = getattr(recipe.evaluate, name)
+        if extra is not None:
+            inputs.update({f"{name}:{k}": v for k, v in source_digests(extra).items()})
+    for other in recipe.evaluate.against:
+        inputs[f"against:{other}"] = weights(Model(path=other))
+
+    def work(folder: StageDir) -> tuple[Counts | None, dict[str, Any]]:
+        return stage.run(
+            recipe,
+            folder,
+            train=train.folder if train else None,
+            data=data.folder,
+            pairs=pairs.folder if pairs else None,
+            run=run,
+            progress=progress,
+        )
+
+    return Planned("evaluate", train.label if train else "start", settings, inputs, work)
+
+
+def source_digests(data: Data) -> dict[str, str]:
+    """What the source's content hashes to: files and folders by their bytes, functions by their module's source."""
+    paths = [data.path] if isinstance(data.path, str) else data.path
+    out = {}
+    for i, name in enumerate(paths):
+        path = Path(name)
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
+        if files:
+            out[f"source-{i}"] = stage_key("source", {}, {str(p.name): sha256_file(p) for p in files})
+        elif ":" in name:
+            out[f"source-{i}"] = function_digest(name)
+        else:
+            out[f"source-{i}"] = f"{name}@{data.revision or 'main'}"
+    return out
+
+
+def function_digest(path: str) -> str:
+    """A digest of the source file that defines `module:function`."""
+    import importlib
+
+    module, _, name = path.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise PrefineError(f"{path}: the module cannot be imported: {error}") from error
+    file = inspect.getsourcefile(getattr(loaded, name, loaded)) or loaded.__file__
+    return sha256_file(Path(file)) if file else path
+
+
+def weights(spec: Model) -> str:
+    """The digest of a model's weights, remembered while this process runs."""
+    from prefine.models.load import model_digest
+
+    key = (os.getcwd(), spec.path, spec.revision, spec.dtype)
+    if key not in _digests:
+        _digests[key] = model_digest(spec)
+    return _digests[key]
+
+
+_digests: dict[tuple[Any, ...], str] = {}
+
+
+def component_weights(block: dict[str, Any]) -> dict[str, str]:
+    """The digest of the model that a component names, if it names one."""
+    path = block.get("model")
+    return {f"{block['name']}:model": weights(Model(path=path))} if isinstance(path, str) else {}
+
+
+def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
+    """With `always`, refuse to start a training anew, naming what differs from the one that was interrupted."""
+    if resume != "always" or planned.folder.done or _checkpointed(planned.folder.path):
+        return
+    from prefine.train.checkpoint import differences, latest_fingerprint
+
+    waiting = [p for p in sorted((run.path / "train").glob("*-*")) if not (p / "_SUCCESS").exists() and _checkpointed(p)]
+    if not waiting:
+        raise PrefineError(f"{run.path} has no interrupted training to resume; leave out --resume to start one")
+    old = latest_fingerprint(waiting[-1] / "checkpoints")
+    changed = differences({k: old.get(k) for k in planned.settings}, planned.settings)
+    if old.get("start_weights") != planned.inputs["model"]:
+        changed.append("start weights")
+    raise PrefineError(
+        f"{waiting[-1]} was interrupted with other settings or data, so it cannot be resumed as this run: "
+        f"{'; '.join(changed) or 'data (the training examples are not the same)'}. Restore them, or start anew without --resume"
+    )
+
+
+def _checkpointed(folder: Path) -> bool:
+    return (folder / "checkpoints" / "LATEST").exists()
+
+
+def _demand_input(planned: Planned, recipe: Recipe, stages: list[str]) -> None:
+    order = ["data", "generate", "label", "pair", "train", "evaluate", "report"]
+    wanted = min(order.index(s) for s in stages)
+    needed = order.index(planned.stage) < wanted
+    if planned.stage in ("data", "pair") and needed and not planned.folder.done:
+        planned.folder.run.mkdir(parents=True, exist_ok=True)
+        run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
+    if needed and not planned.folder.done:
+        raise PrefineError(
+            f"'{stages[0]}' needs the result of '{planned.stage}', which is not there for these settings: run "
+            f"'prefine {planned.stage}' with this recipe first, or 'prefine run' for all stages"
+        )
+
+
+def summary(planned: Planned, ran: bool) -> str:
+    """One line on a stage: rows in and out, what was dropped and why, seconds."""
+    manifest = planned.folder.manifest()
+    counts = manifest["counts"] or {}
+    text = f"{planned.stage}: {planned.folder.path.name}"
+    if counts:
+        text += f", {counts['rows_in']} rows in, {counts['rows_out']} out"
+        if counts["dropped"]:
+            text += " (dropped: " + ", ".join(f"{n} {r}" for r, n in counts["dropped"].items()) + ")"
+    return text + (f", {manifest['seconds']:.1f} s" if ran else ", already done")
+
+
+def _plain(label: str) -> str:
+    return "".join(c if c.isalnum() or c in "._+" else "_" for c in label)[:40] or "stage"

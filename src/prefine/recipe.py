@@ -1,0 +1,207 @@
+"""The settings of a run: one YAML file, one `Recipe`, checked whole before anything expensive. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from prefine import registry
+
+STAGES = ("generate", "label", "pair", "train", "evaluate", "report")
+
+Block = dict[str, Any]
+"""A component: `{name: ..., setting: value, ...}`, checked against the constructor of the class it names."""
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(pydantic.BaseModel):
+    """A part of a recipe: unknown keys are errors, text is never read as a number."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """The start model. With `lora_r` an adapter is trained on top of it, otherwise all of its weights."""
+
+    path: str
+    """A folder, a hub id, a finished run (its folder), or `tiny-student` / `tiny-teacher`, the embedded models."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Type of the loaded weights; training keeps float32 masters unless this says otherwise."""
+    attn_implementation: str | None = None
+    """One of transformers' names (sdpa, eager, flash_attention_2 ...)."""
+    chat_template: str | None = None
+    """For tokenizers without a template: `chatml`, `plain`, or a file with a Jinja template."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model; only for sources you trust."""
+    lora_r: Positive | None = None
+    """Rank of a LoRA adapter; null trains all weights."""
+    lora_alpha: float | None = None
+    """LoRA scale times rank; null means 2 x rank."""
+    lora_dropout: Fraction = 0.0
+    lora_target_modules: str | list[str] = "all-linear"
+
+
+class Data(Section):
+    """Where prompts (and, if there are any, responses, scores and preferences) come from."""
+
+    path: str | list[str]
+    """Files (json, jsonl, csv, parquet, also .gz), a `datasets` folder, a hub id, or `module:function`."""
+    format: str | None = None
+    """Format name; null detects it from the columns (`prefine list formats`)."""
+    subset: str | None = None
+    """Configuration of a hub dataset."""
+    split: str | None = None
+    """Split of a hub dataset or a `datasets` folder."""
+    revision: str | None = None
+    plain_text: bool = False
+    """Prompts and responses are plain text: no chat template is applied."""
+    test_fraction: Fraction = 0.1
+    """Share of the prompts held out for evaluation, chosen by a hash of the prompt."""
+    split_salt: str = "prefine"
+    limit: Positive | None = None
+    """Keep only this many groups, the first by hash."""
+    max_drop_fraction: Fraction = 0.5
+    """Stop when more than this share of the rows had to be dropped."""
+    arguments: dict[str, Any] = {}
+    """Arguments for a `module:function` source."""
+
+
+class Generate(Section):
+    """Sample responses to every prompt from the start model, or from another one."""
+
+    generator: Block = {"name": "hf"}
+    num_responses: Positive = 4
+    include_held_out: bool = False
+    """Also sample for held-out prompts."""
+
+
+class Label(Section):
+    """Score every response with each of the labelers."""
+
+    labelers: list[Block] = Field(min_length=1)
+
+
+class Pair(Section):
+    """Turn scored groups into pairs or ranked lists."""
+
+    pairer: Block = {"name": "best_worst"}
+    score: str | dict[str, float] | None = None
+    """A scorer's name, or weights of several (`{likelihood: 0.7, choice: 0.3}`); null if there is only one."""
+
+
+class Train(Section):
+    """Train the start model with an objective."""
+
+    objective: Block
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-7
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_ratio: Fraction = 0.1
+    num_train_epochs: Annotated[float, Field(gt=0)] = 1.0
+    max_steps: Positive | None = None
+    """Stop after this many optimizer steps, whatever `num_train_epochs` says."""
+    batch_size: Positive = 32
+    """Examples per optimizer step, over all processes and micro-batches."""
+    max_tokens: Positive = 8192
+    """Tokens in a micro-batch (prompts counted once); an example that is longer gets one of its own."""
+    max_length: Positive = 2048
+    """Tokens of a prompt with its longest response."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """What happens to examples beyond `max_length`; both are counted."""
+    layout: Literal["auto", "tree", "separate"] = "auto"
+    """`tree` shares a prompt among its responses, `separate` gives each response a row; auto checks the model."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    bf16: bool = False
+    """Compute in bfloat16; weights and gradients stay as loaded."""
+    gradient_checkpointing: bool = False
+    seed: int | None = None
+    """Order of the examples; null takes the recipe's seed."""
+    logging_steps: Positive = 10
+    eval_steps: Positive | None = None
+    """Evaluate on held-out examples every so many steps; null means four times in a run."""
+    save_steps: Positive | None = None
+    """Write a resumable checkpoint every so many steps; null means only when interrupted and at the end."""
+    save_total_limit: Annotated[int, Field(ge=2)] = 2
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+
+
+class Evaluate(Section):
+    """Compare the trained model with its start, and with other runs, on held-out prompts and pairs."""
+
+    data: Data | None = None
+    """Prompts to evaluate on; null takes the held-out part of the recipe's data."""
+    metrics: list[Block] = []
+    """Metrics beyond length, KL and reward accuracy, for example `{name: programmatic, function: module:function}`."""
+    win_by: str | None = None
+    """The metric that decides win rates; null takes the first."""
+    num_prompts: Positive | None = None
+    num_samples: Annotated[int, Field(ge=0)] = 4
+    """Samples per prompt at `temperature`, beside the greedy response; 0 for greedy only."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_new_tokens: Positive = 256
+    against: list[str] = []
+    """Finished runs (folders) to compare with, besides the start model."""
+    cooled_start: bool = False
+    """Also compare with the start model at the temperature whose samples are as diverse as the trained model's."""
+    control_data: Data | None = None
+    """Prompts on which the temperature of `cooled_start` is found; null uses the evaluation prompts."""
+
+
+class Report(Section):
+    """The page that a reader gets."""
+
+    title: str | None = None
+    num_examples: Positive = 24
+    """Prompts shown side by side."""
+
+
+class Recipe(Section):
+    """A run: where prompts come from, the stages it goes through, and the model it starts from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    model: Model
+    data: Data
+    seed: int = 0
+    output_dir: str = "runs"
+    threads: Positive | None = None
+    """CPU threads of torch; null lets prefine choose."""
+    generate: Generate | None = None
+    label: Label | None = None
+    pair: Pair | None = None
+    train: Train | None = None
+    evaluate: Evaluate | None = None
+    report: Report | None = None
+
+    @property
+    def run_path(self) -> Path:
+        return Path(self.output_dir) / self.name
+
+    def stages(self) -> list[str]:
+        """The stages that this recipe has, in order."""
+        return [s for s in STAGES if getattr(self, s) is not None]
+
+
+COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
+    ("generate", "generator"): registry.generators,
+    ("label", "labelers", "*"): registry.labelers,
+    ("pair", "pairer"): registry.pairers,
+    ("train", "objective"): registry.objectives,
+    ("evaluate", "metrics", "*"): registry.metrics,
+}
+"""Where component blocks stand in a recipe, and the registry that checks each."""
+
+
+def finite(value: float) -> bool:
+    """False for NaN and infinities, which YAML can write but no setting accepts."""
+    return math.isfinite(value)

@@ -1,0 +1,192 @@
+"""The train stage: examples in, a trained model, its metrics and its checkpoints out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefine.data.chat import Dropped, encode
+from prefine.durable import publishing
+from prefine.errors import PrefineError
+from prefine.models.load import load_model, load_tokenizer, model_digest, set_threads
+from prefine.models.policy import Layout, Policy, choose_layout
+from prefine.models.reference import ReferenceStore, response_keys
+from prefine.objectives.base import Objective
+from prefine.recipe import Recipe
+from prefine.registry import objectives
+from prefine.rundir import Counts, StageDir
+from prefine.schema import Example, digest
+from prefine.train.batches import Item
+from prefine.train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from prefine.progress import Progress
+
+UNSEEN = ("logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to")
+"""Training settings that do not change the result, so that neither a stage's key nor a checkpoint depends on them."""
+
+
+def settings_that_count(recipe: Recipe) -> dict[str, Any]:
+    """The train section without what only changes logging and saving, its objective completed with its defaults."""
+    assert recipe.train is not None
+    settings = recipe.train.model_dump(exclude=set(UNSEEN))
+    settings["objective"] = objectives.check(recipe.train.objective)
+    settings["seed"] = seed_of(recipe)
+    return settings
+
+
+def seed_of(recipe: Recipe) -> int:
+    assert recipe.train is not None
+    return recipe.seed if recipe.train.seed is None else recipe.train.seed
+
+
+def run(
+    recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress, *, resume: bool = True
+) -> tuple[Counts, dict[str, Any]]:
+    """Train on the source's `train` examples, evaluate on its `test` ones, leave `model/` and metrics.jsonl."""
+    assert recipe.train is not None
+    train = recipe.train
+    threads = set_threads(recipe.threads)
+    objective: Objective = objectives.build(train.objective)
+    tokenizer = load_tokenizer(recipe.model)
+    counts = Counts()
+    items = {s: encode_examples(source.examples(), s, tokenizer, recipe, objective, counts) for s in ("train", "test")}
+    if not items["train"]:
+        raise PrefineError(f"no training example is left; dropped: {counts.dropped}")
+    policy = Policy(load_model(recipe.model, train=True), bf16=train.bf16)
+    if train.gradient_checkpointing:
+        checkpoint_activations(policy)
+    every = [item.encoded for item in items["train"] + items["test"]]
+    layout = choose_layout(policy, every, train.layout)
+    progress.line(f"layout: {layout.reason}")
+    if objective.needs_reference:
+        add_reference(recipe, folder, policy, layout, items["train"] + items["test"], progress)
+    trainer = Trainer(
+        policy,
+        objective,
+        train,
+        items["train"],
+        items["test"],
+        folder=folder.path,
+        seed=seed_of(recipe),
+        separate=layout.separate,
+        fingerprint=fingerprint(recipe, items["train"], layout),
+        progress=progress,
+    )
+    facts = trainer.run(resume=resume)
+    if trainer.accelerator.is_main_process:
+        save_model(trainer, tokenizer, folder, source_of(recipe))
+    trainer.accelerator.wait_for_everyone()
+    return counts, {
+        **facts,
+        "objective": objectives.check(train.objective),
+        "examples": {k: len(v) for k, v in items.items()},
+        "layout": layout.reason,
+        "threads": threads,
+        "seed": seed_of(recipe),
+    }
+
+
+def encode_examples(
+    examples: Iterable[Example], split: str, tokenizer: Any, recipe: Recipe, objective: Objective, counts: Counts
+) -> list[Item]:
+    """Tokens and masks of a split's examples; each that cannot be used is counted with its reason."""
+    assert recipe.train is not None
+    out = []
+    for example in examples:
+        if example.split != split:
+            continue
+        counts.rows_in += 1
+        wrong = _misfit(example, objective)
+        if wrong:
+            counts.drop(wrong)
+            continue
+        try:
+            encoded = encode(
+                tokenizer,
+                example.prompt,
+                example.responses,
+                max_length=recipe.train.max_length,
+                overlong=recipe.train.overlong,
+                plain_text=recipe.data.plain_text,
+            )
+        except Dropped as dropped:
+            counts.drop(dropped.reason)
+            continue
+        for flag, n in encoded.flags.items():
+            if n:
+                counts.note(flag, n)
+        counts.rows_out += 1
+        scores = list(example.scores) if objective.needs_scores else []
+        out.append(Item(example.id, encoded, scores))
+    return sorted(out, key=lambda item: item.id)
+
+
+def _misfit(example: Example, objective: Objective) -> str | None:
+    """Why this objective cannot use the example, or None."""
+    k = len(example.responses)
+    if objective.group_size is not None and k != objective.group_size:
+        return f"needs_{objective.group_size}_responses"
+    if objective.group_size is None and k < 2:
+        return "needs_several_responses"
+    if objective.max_group_size is not None and k > objective.max_group_size:
+        return f"more_than_{objective.max_group_size}_responses"
+    if objective.needs_scores and len(example.scores) != k:
+        return "needs_scores"
+    return None
+
+
+def add_reference(
+    recipe: Recipe, folder: StageDir, policy: Policy, layout: Layout, items: list[Item], progress: Progress
+) -> None:
+    """Give every item its reference log-probs, from the run's store or computed now."""
+    assert recipe.train is not None
+    key = digest([model_digest(recipe.model), recipe.model.dtype, recipe.train.bf16])[:16]
+    store = ReferenceStore(folder.run / "reference" / key)
+    found = store.logps(
+        policy,
+        [item.encoded for item in items],
+        max_tokens=recipe.train.max_tokens,
+        separate=layout.separate,
+        progress=progress,
+        write=int(os.environ.get("RANK", 0)) == 0,
+    )
+    for item, logps in zip(items, found, strict=True):
+        item.ref_logps = logps
+
+
+def fingerprint(recipe: Recipe, items: list[Item], layout: Layout) -> dict[str, Any]:
+    """What a checkpoint must agree with to be resumed: settings, start weights, the tokens trained on."""
+    return {
+        "train": settings_that_count(recipe),
+        "model": recipe.model.model_dump(exclude={"path", "revision"}),
+        "start_weights": model_digest(recipe.model),
+        "data": digest([[item.id, response_keys(item.encoded), item.scores] for item in items]),
+        "one_response_per_row": layout.separate,
+    }
+
+
+def checkpoint_activations(policy: Policy) -> None:
+    """Recompute activations in the backward pass; adapters need the inputs to carry gradients for it."""
+    policy.causal.activation_checkpointing_enable({"use_reentrant": False})
+    if hasattr(policy.model, "peft_config"):
+        policy.causal.enable_input_require_grads()
+
+
+def source_of(recipe: Recipe) -> str:
+    """Where the base weights of an adapter are found again: the recipe's path, made absolute when it is a folder."""
+    path = Path(recipe.model.path)
+    return str(path.resolve()) if path.is_dir() else recipe.model.path
+
+
+def save_model(trainer: Trainer, tokenizer: Any, folder: StageDir, base: str) -> None:
+    """Write the trained weights (or adapter) with the tokenizer to `model/`, whole or not at all."""
+    model = trainer.raw_policy.model
+    if hasattr(model, "peft_config"):
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = base
+    with publishing(folder.path / "model") as tmp:
+        model.save_pretrained(tmp)
+        tokenizer.save_pretrained(tmp)

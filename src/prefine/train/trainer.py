@@ -1,0 +1,342 @@
+"""The one training loop. It knows no objective by name: an objective declares what it needs and is given it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from prefine.errors import Interrupted, PrefineError
+from prefine.models.policy import Policy
+from prefine.models.trees import pack
+from prefine.objectives.base import Objective
+from prefine.recipe import Train
+from prefine.train import checkpoint
+from prefine.train.batches import Item, MicroBatch, Schedule, by_group_size, cut, total_steps
+from prefine.train.log import MetricsLog, Trackers
+from prefine.train.optim import learning_rate, make_optimizer
+
+if TYPE_CHECKING:
+    from prefine.progress import Progress
+
+START_TOLERANCE = 1e-3
+
+
+class Trainer:
+    """Trains a policy with an objective on encoded examples.
+
+    The gradient of a step is that of sum_i w_i loss_i / sum_i w_i over the examples of the global batch, however it is cut
+    into micro-batches and processes. `folder` receives metrics.jsonl and checkpoints; `fingerprint` is what a checkpoint must
+    agree with to be resumed.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        objective: Objective,
+        train: Train,
+        items: Sequence[Item],
+        held_out: Sequence[Item],
+        *,
+        folder: Path,
+        seed: int,
+        separate: bool,
+        fingerprint: dict[str, Any],
+        progress: Progress,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.objective = objective.to(self.accelerator.device)
+        self.train_settings, self.items, self.held_out = train, items, held_out
+        self.folder, self.seed, self.separate = folder, seed, separate
+        self.fingerprint, self.progress = fingerprint, progress
+        if not any(p.requires_grad for p in policy.parameters()):
+            raise PrefineError("nothing to train: no parameter of the model requires a gradient")
+        self.raw_policy = policy
+        optimizer = make_optimizer(policy.parameters(), train)
+        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
+        self.schedule = Schedule(len(items), train.batch_size, total, seed)
+        self.metrics_log = MetricsLog(folder / "metrics.jsonl")
+        self.step = 0
+        self.window: dict[str, list[float]] = {}
+        self.tokens = 0
+        self.seconds = 0.0
+        self._stop = False
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def run(self, *, resume: bool = True) -> dict[str, Any]:
+        """Train to the end, from the newest checkpoint if there is one. Returns facts for the manifest."""
+        if resume:
+            self._resume()
+        self.metrics_log.rewind(self.step)
+        if self.step == 0:
+            self._check_start()
+        total = self.schedule.total_steps
+        trackers = self._trackers()
+        with self._listening(), self.progress.task("training", total, "steps", self.step) as show:
+            while self.step < total:
+                started = time.monotonic()
+                row = self._optimizer_step()
+                self.seconds += time.monotonic() - started
+                show(1, note=f"loss {row['loss']:.4f}")
+                self._after_step(row, trackers)
+        trackers.close()
+        return {
+            "steps": self.step,
+            "tokens": self.tokens,
+            "train_seconds": round(self.seconds, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "trainable_parameters": sum(p.numel() for p in self.raw_policy.parameters() if p.requires_grad),
+            "device": str(self.accelerator.device),
+            "processes": self.world,
+        }
+
+    def _optimizer_step(self) -> dict[str, float]:
+        """One step on the global batch; returns the step's means over its examples."""
+        torch.manual_seed((self.seed * 1_000_003 + self.step) * self.world + self.rank)
+        self.policy.train()
+        self.objective.train()
+        batch = [self.items[i] for i in self.schedule.batch(self.step)]
+        parts = cut(batch, self.train_settings.max_tokens, self.rank, self.world, separate=self.separate)
+        total = float(self._weights(batch).sum())
+        sums: dict[str, float] = {}
+        bad: list[str] = []
+        for i, part in enumerate(parts):
+            last = i == len(parts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.policy):
+                loss, found, wrong = self._micro_batch(part)
+                bad += wrong
+                self.accelerator.backward(loss * (self.world / total))
+            for name, value in found.items():
+                sums[name] = sums.get(name, 0.0) + value
+        sums = self._over_processes(sums)
+        rate = learning_rate(self.train_settings, self.step, self.schedule.total_steps)
+        norm = float(self.accelerator.clip_grad_norm_(self.policy.parameters(), self.train_settings.max_grad_norm))
+        self._refuse_non_finite(norm, bad, batch)
+        before = self._sample_weights() if self.step == 0 else {}
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        if before:
+            self._check_changed(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        row = means(sums)
+        row["loss"] = sums["loss"] / total
+        self.tokens += int(sums["tokens"])
+        return {**row, "learning_rate": rate, "grad_norm": norm}
+
+    def _weights(self, items: Sequence[Item]) -> Tensor:
+        """Each example's share of the mean, known before the forward pass."""
+        out = []
+        for item in items:
+            out.append(self.objective.weight(torch.tensor([item.lengths], device=self.accelerator.device)))
+        return torch.cat(out)
+
+    def _micro_batch(self, part: MicroBatch) -> tuple[Tensor, dict[str, float], list[str]]:
+        """Weighted sum of losses, sums of metrics over examples, and the ids of examples whose loss is not finite."""
+        packed = pack([item.encoded for item in part.items], separate=self.separate).to(self.accelerator.device)
+        logps = self.policy(packed)
+        total = logps.new_zeros(())
+        sums = {"tokens": 0.0 if part.filler else float(packed.tokens)}
+        bad: list[str] = []
+        for positions, responses in by_group_size(part.items, logps):
+            losses, metrics = self.objective(responses)
+            weights = self.objective.weight(responses.lengths).to(losses.dtype) * (0.0 if part.filler else 1.0)
+            total = total + (losses * weights).sum()
+            metrics = {**metrics, "loss": losses.detach() * weights, "examples": torch.ones_like(losses)}
+            share = 0.0 if part.filler else 1.0
+            for name, values in metrics.items():
+                sums[name] = sums.get(name, 0.0) + share * float(values.detach().double().sum())
+            finite = torch.isfinite(losses.detach()).tolist()
+            bad += [part.items[i].id for i, ok in zip(positions, finite, strict=True) if not ok]
+        return total, sums, bad
+
+    def _over_processes(self, sums: dict[str, float]) -> dict[str, float]:
+        if self.world == 1:
+            return sums
+        names = sorted(sums)
+        values = torch.tensor([sums[n] for n in names], dtype=torch.float64, device=self.accelerator.device)
+        return dict(zip(names, self.accelerator.reduce(values, "sum").tolist(), strict=True))  # type: ignore[union-attr]
+
+    def _refuse_non_finite(self, norm: float, bad: list[str], batch: Sequence[Item]) -> None:
+        flag = torch.tensor(float(bool(bad) or not math.isfinite(norm)), device=self.accelerator.device)
+        if self.world > 1:
+            flag = self.accelerator.reduce(flag, "sum")
+        if float(flag) == 0:  # type: ignore[arg-type]
+            return
+        rows = bad or [item.id for item in batch]
+        raise PrefineError(
+            f"step {self.step + 1}: the loss or its gradient is not finite (gradient norm {norm}); the weights were not "
+            f"changed. Rows: {', '.join(rows[:8])}{' ...' if len(rows) > 8 else ''}. Look at them with 'prefine show', or "
+            "lower train.learning_rate"
+        )
+
+    def _after_step(self, row: dict[str, float], trackers: Trackers) -> None:
+        """Log, evaluate, save and stop where the settings, or a signal, say so."""
+        settings, total = self.train_settings, self.schedule.total_steps
+        for name, value in row.items():
+            self.window.setdefault(name, []).append(value)
+        done = self.step == total
+        if self.step == 1 or self.step % settings.logging_steps == 0 or done:
+            self._log({k: sum(v) / len(v) for k, v in self.window.items()}, trackers)
+            self.window = {}
+        every = settings.eval_steps or max(1, math.ceil(total / 4))
+        if self.held_out and (self.step % every == 0 or done):
+            self._log({f"eval/{k}": v for k, v in self.evaluate().items()}, trackers)
+        stop = self._asked_to_stop()
+        if stop or (settings.save_steps and self.step % settings.save_steps == 0 and not done):
+            self.save()
+        if stop and not done:
+            raise Interrupted(f"stopped at step {self.step} of {total}; saved. The same command goes on from there")
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Loss and metrics, as means over all held-out examples. Changes no state."""
+        self.policy.eval()
+        self.objective.eval()
+        parts = cut(self.held_out, self.train_settings.max_tokens, self.rank, self.world, separate=self.separate)
+        sums: dict[str, float] = {}
+        for part in parts:
+            for name, value in self._micro_batch(part)[1].items():
+                sums[name] = sums.get(name, 0.0) + value
+        sums = self._over_processes(sums)
+        return {**means(sums), "loss": sums["loss"] / float(self._weights(self.held_out).sum())}
+
+    def _log(self, values: dict[str, float], trackers: Trackers) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        epoch = self.step / self.schedule.steps_per_epoch
+        row = {"step": self.step, "epoch": round(epoch, 4), "seconds": round(self.seconds, 3), "tokens": self.tokens}
+        row.update({k: v if not math.isfinite(v) else float(f"{v:.8g}") for k, v in values.items()})
+        self.metrics_log.write(row)
+        trackers.log(row)
+
+    def _trackers(self) -> Trackers:
+        names = self.train_settings.report_to if self.accelerator.is_main_process else []
+        return Trackers(self.accelerator, list(names), "prefine", self.folder, self.fingerprint)
+
+    def _trainable(self) -> dict[str, torch.nn.Parameter]:
+        return {n: p for n, p in self.raw_policy.model.named_parameters() if p.requires_grad}
+
+    def save(self) -> None:
+        """Write a checkpoint that resumes exactly; older ones are deleted only after it is durable."""
+        if not self.accelerator.is_main_process:
+            self.accelerator.wait_for_everyone()
+            return
+        weights = self._trainable()
+        moments: dict[str, Tensor] = {}
+        for name, parameter in weights.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                moments[f"{name}::{key}"] = value
+        tensors = {"weights": dict(weights), "optimizer": moments, "objective": dict(self.objective.state_dict())}
+        state = {"step": self.step, "window": self.window, "tokens": self.tokens, "seconds": self.seconds}
+        checkpoint.save(self.checkpoints, self.step, tensors, state, self.fingerprint)  # type: ignore[arg-type]
+        checkpoint.prune(self.checkpoints, self.train_settings.save_total_limit)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        found = None
+        if self.accelerator.is_main_process:
+            found = checkpoint.newest(self.checkpoints, self.progress.line)
+        self.accelerator.wait_for_everyone()
+        if self.world > 1:
+            found = checkpoint.newest(self.checkpoints, self.progress.line)
+        if found is None:
+            return
+        tensors, state = checkpoint.load(found, self.fingerprint)
+        with torch.no_grad():
+            for name, parameter in self._trainable().items():
+                parameter.copy_(tensors["weights"][name])
+                held = {k.split("::")[1]: v for k, v in tensors["optimizer"].items() if k.split("::")[0] == name}
+                if held:
+                    self.optimizer.state[parameter] = {
+                        k: v if k == "step" else v.to(parameter.device) for k, v in held.items()
+                    }
+        self.objective.load_state_dict(tensors.get("objective", {}))
+        self.step, self.window = state["step"], state["window"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+        self.progress.line(f"resuming from step {self.step} of {self.schedule.total_steps} ({found})")
+
+    @torch.no_grad()
+    def _check_start(self) -> None:
+        """The loss before the first step must be finite, and have its theoretical value where there is one."""
+        self.policy.eval()
+        self.objective.eval()
+        probe = [self.items[i] for i in self.schedule.batch(0)][:8]
+        _, sums, bad = self._micro_batch(MicroBatch(probe))
+        loss = sums["loss"] / float(self._weights(probe).sum())
+        if bad or not math.isfinite(loss):
+            raise PrefineError(f"the loss before training is not finite; rows: {', '.join(bad)}")
+        expected = self.objective.start_loss()
+        slack = START_TOLERANCE if not self.train_settings.bf16 else 0.05
+        if expected is not None and abs(loss - expected) > slack * max(1.0, abs(expected)):
+            raise PrefineError(
+                f"the loss before training is {loss:.4f}, but at the start the policy is the reference and it must be "
+                f"{expected:.4f}: the reference log-probs are not those of this model"
+            )
+
+    def _sample_weights(self) -> dict[str, Tensor]:
+        return {n: p.detach().flatten()[:4096].clone() for n, p in self._trainable().items()}
+
+    def _check_changed(self, before: dict[str, Tensor]) -> None:
+        without = [n for n, p in self._trainable().items() if p.grad is None]
+        if without:
+            self.progress.line(f"warning: {len(without)} trainable tensors got no gradient, {without[0]} for one")
+        if all(torch.equal(p.detach().flatten()[:4096], before[n]) for n, p in self._trainable().items()):
+            raise PrefineError("the first optimizer step changed no weight: the gradient or the learning rate is zero")
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """SIGTERM and the first Ctrl-C only raise a flag, read between steps; a second one stops at once."""
+
+        def ask(number: int, frame: Any) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        try:
+            old = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            for s, handler in old.items():
+                signal.signal(s, handler)
+
+    def _asked_to_stop(self) -> bool:
+        if self.world == 1:
+            return self._stop
+        flag = torch.tensor(float(self._stop), device=self.accelerator.device)
+        return float(self.accelerator.reduce(flag, "sum")) > 0  # type: ignore[arg-type]
+
+
+def means(sums: dict[str, float]) -> dict[str, float]:
+    """Sums over examples to means over examples; `examples`, `tokens` and `loss` have a meaning of their own."""
+    n = max(1.0, sums["examples"])
+    return {k: v / n for k, v in sums.items() if k not in ("examples", "tokens", "loss")}
+
+
+def peak_memory_mb() -> float:
+    """Most memory held so far: on the GPU if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,0 +1,98 @@
+"""A small training job on made-up trees, as a library for tests and as a process that they can kill.
+
+python job.py FOLDER OBJECTIVE_JSON SETTINGS_JSON -> trains to the end, resuming, and leaves FOLDER/final.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from prefine.data.chat import Encoded
+from prefine.models.policy import Policy
+from prefine.progress import Progress
+from prefine.recipe import Train
+from prefine.registry import objectives
+from prefine.train.batches import Item
+from prefine.train.trainer import Trainer
+
+
+def make_items(objective, n: int, seed: int = 0) -> list[Item]:
+    """Ragged random trees with as many responses as the objective takes, with scores and reference log-probs."""
+    g = torch.Generator().manual_seed(seed)
+
+    def number(low, high):
+        return int(torch.randint(low, high, (1,), generator=g))
+
+    out = []
+    for i in range(n):
+        k = objective.group_size or 2 + i % 3
+        responses = [torch.randint(3, 48, (number(1, 9),), generator=g).tolist() for _ in range(k)]
+        prompt = torch.randint(3, 48, (number(2, 12),), generator=g).tolist()
+        scores = torch.randn(k, generator=g).sort(descending=True).values.tolist()
+        ref = [-4.0 * len(r) for r in responses]
+        encoded = Encoded(prompt, responses, [[True] * len(r) for r in responses], {})
+        item = Item(f"row-{i:03d}", encoded, scores if objective.needs_scores else [])
+        out.append(item if not objective.needs_reference else Item(item.id, encoded, item.scores, ref))
+    return out
+
+
+def make_policy(lora: bool = False, dropout: float = 0.0) -> Policy:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=48,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.2,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    if lora:
+        from prefine.models.load import add_lora
+        from prefine.recipe import Model
+
+        model = add_lora(model, Model(path="x", lora_r=4, lora_dropout=dropout))
+    return Policy(model)
+
+
+def make_trainer(folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint):
+    lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
+    separate = settings.pop("separate", False)
+    train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})
+    objective = objectives.build(block)
+    objective.start_loss = lambda: None  # the reference numbers are made up
+    folder.mkdir(parents=True, exist_ok=True)
+    return Trainer(
+        policy or make_policy(lora, dropout),
+        objective,
+        train,
+        make_items(objective, n),
+        make_items(objective, 5, seed=1),
+        folder=folder,
+        seed=3,
+        separate=separate,
+        fingerprint={"objective": block, **fingerprint},
+        progress=Progress.silent(),
+    )
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone().contiguous() for n, p in trainer._trainable().items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    target = Path(sys.argv[1])
+    job = make_trainer(target, json.loads(sys.argv[2]), json.loads(sys.argv[3]))
+    print("ready", flush=True)
+    job.run()
+    if job.accelerator.is_main_process:
+        save_file({k: v for k, v in weights(job).items()}, target / "final.safetensors")
