@@ -35,33 +35,49 @@ class Planned:
     folder: StageDir = field(init=False)
 
 
-def run_recipe(
-    recipe: Recipe, *, stages: list[str] | None = None, progress: Progress, resume: str = "auto"
-) -> RunDir:
+def run_recipe(recipe: Recipe, *, stages: list[str] | None = None, progress: Progress, resume: str = "auto") -> RunDir:
     """Run the recipe's stages, or only those named (their inputs must then be there), and return the run.
 
-    resume: `auto` goes on from an interrupted training of the same settings, `always` demands that there is one, `never` starts
+    resume: `auto` goes on from an interrupted training of the same settings, `always` demands that there is one,
+    `never` starts
     the training anew.
     """
-    run = RunDir(recipe.run_path)
+    return run_recipes([recipe], stages=stages, progress=progress, resume=resume)
+
+
+def run_recipes(
+    recipes: list[Recipe], *, stages: list[str] | None = None, progress: Progress, resume: str = "auto"
+) -> RunDir:
+    """Run the variants of a recipe, one after the other, in one directory; what they share is done once."""
+    run = RunDir(recipes[0].run_path)
     if not main_process():
-        follow(recipe, run, stages, resume)
+        for recipe in recipes:
+            follow(recipe, run, stages, resume)
         return run
     with run:
-        save_recipe(recipe, run.path / "recipe.yaml")
-        for planned in plan(recipe, run, progress, resume):
-            if stages is not None and planned.stage not in stages:
-                _demand_input(planned, recipe, stages)
-                continue
-            if planned.stage == "train":
-                check_resume(planned, run, resume)
-            ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
-            progress.line(summary(planned, ran))
-        if recipe.report is not None and (stages is None or "report" in stages):
+        for recipe in recipes:
+            if recipe.variant:
+                progress.line(f"variant: {recipe.variant}")
+            _run_one(recipe, run, stages, progress, resume)
+        asked = recipes[-1].report
+        if asked is not None and (stages is None or "report" in stages):
             from prefine.report.stage import build
 
-            progress.line(f"report: {build(run, run.path / 'report.html', title=recipe.report.title)}")
+            page = build(run, run.path / "report.html", asked.title, num_examples=asked.num_examples)
+            progress.line(f"report: {page}")
     return run
+
+
+def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Progress, resume: str) -> None:
+    save_recipe(recipe, run.path / (f"recipe-{recipe.variant}.yaml" if recipe.variant else "recipe.yaml"))
+    for planned in plan(recipe, run, progress, resume):
+        if stages is not None and planned.stage not in stages:
+            _demand_input(planned, stages)
+            continue
+        if planned.stage == "train":
+            check_resume(planned, run, resume)
+        ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
+        progress.line(summary(planned, ran))
 
 
 def main_process() -> bool:
@@ -70,7 +86,8 @@ def main_process() -> bool:
 
 
 def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -> None:
-    """What every process but the first does: train with the others, and wait for the stages that are the first's alone."""
+    """What every process but the first does: train with the others, and wait for the stages that are the first's
+    alone."""
     from prefine.progress import Progress
 
     for planned in plan(recipe, run, Progress.silent(), resume):
@@ -184,7 +201,7 @@ def _train(recipe: Recipe, pairs: Planned, progress: Progress, resume: str) -> P
     inputs = {"examples": pairs.folder.key, "model": weights(recipe.model)}
     return Planned(
         "train",
-        _plain(str(recipe.train.objective["name"])),
+        _plain(recipe.variant or str(recipe.train.objective["name"])),
         settings,
         inputs,
         lambda folder: stage.run(recipe, folder, pairs.folder, progress, resume=resume != "never"),
@@ -278,7 +295,9 @@ def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
         return
     from prefine.train.checkpoint import differences, latest_fingerprint
 
-    waiting = [p for p in sorted((run.path / "train").glob("*-*")) if not (p / "_SUCCESS").exists() and _checkpointed(p)]
+    waiting = [
+        p for p in sorted((run.path / "train").glob("*-*")) if not (p / "_SUCCESS").exists() and _checkpointed(p)
+    ]
     if not waiting:
         raise PrefineError(f"{run.path} has no interrupted training to resume; leave out --resume to start one")
     old = latest_fingerprint(waiting[-1] / "checkpoints")
@@ -287,7 +306,8 @@ def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
         changed.append("start weights")
     raise PrefineError(
         f"{waiting[-1]} was interrupted with other settings or data, so it cannot be resumed as this run: "
-        f"{'; '.join(changed) or 'data (the training examples are not the same)'}. Restore them, or start anew without --resume"
+        f"{'; '.join(changed) or 'data (the training examples are not the same)'}. Restore them, or start anew "
+        f"without --resume"
     )
 
 
@@ -295,7 +315,8 @@ def _checkpointed(folder: Path) -> bool:
     return (folder / "checkpoints" / "LATEST").exists()
 
 
-def _demand_input(planned: Planned, recipe: Recipe, stages: list[str]) -> None:
+def _demand_input(planned: Planned, stages: list[str]) -> None:
+    """Reading data and deriving examples is cheap and done on the way; anything else must have been run before."""
     order = ["data", "generate", "label", "pair", "train", "evaluate", "report"]
     wanted = min(order.index(s) for s in stages)
     needed = order.index(planned.stage) < wanted

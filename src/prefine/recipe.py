@@ -46,7 +46,9 @@ class Model(Section):
     lora_alpha: float | None = None
     """LoRA scale times rank; null means 2 x rank."""
     lora_dropout: Fraction = 0.0
+    """Dropout on the adapter's input."""
     lora_target_modules: str | list[str] = "all-linear"
+    """Names of the modules that get an adapter; `all-linear` is every linear one but the head."""
 
 
 class Data(Section):
@@ -61,11 +63,13 @@ class Data(Section):
     split: str | None = None
     """Split of a hub dataset or a `datasets` folder."""
     revision: str | None = None
+    """Branch, tag or commit of a hub dataset."""
     plain_text: bool = False
     """Prompts and responses are plain text: no chat template is applied."""
     test_fraction: Fraction = 0.1
     """Share of the prompts held out for evaluation, chosen by a hash of the prompt."""
     split_salt: str = "prefine"
+    """Another text gives another split."""
     limit: Positive | None = None
     """Keep only this many groups, the first by hash."""
     max_drop_fraction: Fraction = 0.5
@@ -78,7 +82,9 @@ class Generate(Section):
     """Sample responses to every prompt from the start model, or from another one."""
 
     generator: Block = {"name": "hf"}
+    """Who samples, and how."""
     num_responses: Positive = 4
+    """Samples per prompt."""
     include_held_out: bool = False
     """Also sample for held-out prompts."""
 
@@ -87,12 +93,14 @@ class Label(Section):
     """Score every response with each of the labelers."""
 
     labelers: list[Block] = Field(min_length=1)
+    """Each gives every response a score under its own name."""
 
 
 class Pair(Section):
     """Turn scored groups into pairs or ranked lists."""
 
     pairer: Block = {"name": "best_worst"}
+    """How scored responses become pairs or lists."""
     score: str | dict[str, float] | None = None
     """A scorer's name, or weights of several (`{likelihood: 0.7, choice: 0.3}`); null if there is only one."""
 
@@ -101,15 +109,20 @@ class Train(Section):
     """Train the start model with an objective."""
 
     objective: Block
+    """What is learned from pairs, lists or single responses."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-7
+    """Peak of the schedule."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "cosine"
+    """What follows the warm-up; linear and cosine end at 0."""
     warmup_ratio: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
     num_train_epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Passes over the examples; may be a fraction."""
     max_steps: Positive | None = None
     """Stop after this many optimizer steps, whatever `num_train_epochs` says."""
     batch_size: Positive = 32
     """Examples per optimizer step, over all processes and micro-batches."""
-    max_tokens: Positive = 8192
+    max_tokens: Positive = 4096
     """Tokens in a micro-batch (prompts counted once); an example that is longer gets one of its own."""
     max_length: Positive = 2048
     """Tokens of a prompt with its longest response."""
@@ -118,22 +131,31 @@ class Train(Section):
     layout: Literal["auto", "tree", "separate"] = "auto"
     """`tree` shares a prompt among its responses, `separate` gives each response a row; auto checks the model."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decoupled weight decay."""
     adam_beta1: Fraction = 0.9
+    """Decay of the first moment."""
     adam_beta2: Fraction = 0.999
+    """Decay of the second moment."""
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the denominator of the update."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this norm."""
     bf16: bool = False
     """Compute in bfloat16; weights and gradients stay as loaded."""
     gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
     seed: int | None = None
     """Order of the examples; null takes the recipe's seed."""
     logging_steps: Positive = 10
+    """A line of metrics.jsonl every so many steps."""
     eval_steps: Positive | None = None
     """Evaluate on held-out examples every so many steps; null means four times in a run."""
     save_steps: Positive | None = None
     """Write a resumable checkpoint every so many steps; null means only when interrupted and at the end."""
     save_total_limit: Annotated[int, Field(ge=2)] = 2
+    """Checkpoints kept; the latest is never deleted before the next is on disk."""
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []
+    """Trackers besides metrics.jsonl."""
 
 
 class Evaluate(Section):
@@ -146,10 +168,13 @@ class Evaluate(Section):
     win_by: str | None = None
     """The metric that decides win rates; null takes the first."""
     num_prompts: Positive | None = None
+    """Evaluate on this many prompts, the first by hash; null takes all."""
     num_samples: Annotated[int, Field(ge=0)] = 4
     """Samples per prompt at `temperature`, beside the greedy response; 0 for greedy only."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of the samples; the greedy response has none."""
     max_new_tokens: Positive = 256
+    """Longest response."""
     against: list[str] = []
     """Finished runs (folders) to compare with, besides the start model."""
     cooled_start: bool = False
@@ -162,6 +187,7 @@ class Report(Section):
     """The page that a reader gets."""
 
     title: str | None = None
+    """Heading of the page; null takes the run's name."""
     num_examples: Positive = 24
     """Prompts shown side by side."""
 
@@ -170,10 +196,15 @@ class Recipe(Section):
     """A run: where prompts come from, the stages it goes through, and the model it starts from."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run is the folder `output_dir/name`."""
     model: Model
+    """The model to train."""
     data: Data
+    """Prompts, and responses if there are any."""
     seed: int = 0
+    """Of everything random: samples, the order of examples, ties. The same seed repeats a run."""
     output_dir: str = "runs"
+    """Where runs are kept."""
     threads: Positive | None = None
     """CPU threads of torch; null lets prefine choose."""
     generate: Generate | None = None
@@ -182,6 +213,10 @@ class Recipe(Section):
     train: Train | None = None
     evaluate: Evaluate | None = None
     report: Report | None = None
+    variants: dict[str, dict[str, Any]] = {}
+    """Trainings to compare in one run: for each name the keys that differ, as in `lora: {model.lora_r: 8}`."""
+    variant: str | None = None
+    """Which of the variants this is; filled in when they are read, not by hand."""
 
     @property
     def run_path(self) -> Path:

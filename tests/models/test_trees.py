@@ -103,7 +103,8 @@ def test_a_short_window_falls_back_to_one_response_per_row():
 
 
 def test_a_model_that_ignores_the_mask_falls_back():
-    """BLOOM's attention takes no tree mask in its own form; whatever it does, the chosen layout gives the right numbers."""
+    """BLOOM's attention takes no tree mask in its own form; whatever it does, the chosen layout gives the right
+    numbers."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         "bloom", vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2

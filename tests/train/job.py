@@ -63,7 +63,9 @@ def make_policy(lora: bool = False, dropout: float = 0.0) -> Policy:
     return Policy(model)
 
 
-def make_trainer(folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint):
+def make_trainer(
+    folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint
+):
     lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
     separate = settings.pop("separate", False)
     train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})

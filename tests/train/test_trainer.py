@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def first_gradients(tmp_path, name, **settings):
-    """Weight gradients (float64, so that only the cut can make a difference) of the first step, caught before the optimizer uses them."""
+    """Weight gradients (float64, so that only the cut can make a difference) of the first step, caught before the
+    optimizer uses them."""
     policy = make_policy().double()
-    trainer = make_trainer(tmp_path, {"name": name}, {"batch_size": 16, "max_grad_norm": 1e9, **settings}, n=16, policy=policy)
+    trainer = make_trainer(
+        tmp_path, {"name": name}, {"batch_size": 16, "max_grad_norm": 1e9, **settings}, n=16, policy=policy
+    )
     caught = {}
 
     def catch(*_, **__):
@@ -128,31 +132,32 @@ def test_killed_at_random_instants_ends_with_the_same_bits(tmp_path):
     folder, kills = tmp_path / "killed", 0
     generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big"))
     for _ in range(12):
-        process = start(folder, "dpo", settings, stdout=subprocess.PIPE)
-        process.stdout.readline()
-        if kills < 4:
-            # A step and its save take some ten milliseconds, so the kill falls within either.
-            delay = 0.05 + 0.4 * float(torch.rand(1, generator=generator))
-            try:
-                process.wait(timeout=delay)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-        process.wait(timeout=240)
+        with start(folder, "dpo", settings, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            if kills < 3:
+                # A step and its save take some ten milliseconds, so the kill falls within either.
+                delay = 0.05 + 0.4 * float(torch.rand(1, generator=generator))
+                try:
+                    process.wait(timeout=delay)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    kills += 1
+            process.wait(timeout=240)
         if (folder / "final.safetensors").exists():
             break
-    assert kills == 4
+    assert kills == 3
     for key, value in load_file(folder / "final.safetensors").items():
         assert torch.equal(value, want[key]), key
 
 
 def test_sigterm_saves_and_stops(tmp_path):
-    process = start(tmp_path, "dpo", {"num_train_epochs": 2000.0}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.readline()
-    while not (tmp_path / "metrics.jsonl").exists() and process.poll() is None:
-        continue
-    process.terminate()
-    _, error = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(tmp_path, "dpo", {"num_train_epochs": 2000.0}, **pipes) as process:
+        process.stdout.readline()
+        while not (tmp_path / "metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.terminate()
+        _, error = process.communicate(timeout=60)
     assert b"Interrupted: stopped at step" in error
     assert checkpoint.newest(tmp_path / "checkpoints") is not None
 

@@ -39,7 +39,8 @@ def find_head(model: Any) -> Head | None:
 def token_logps(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
     """log p(label) for every row, in float32 (float64 for a float64 model).
 
-    hidden: (n, H) final hidden states that predict `labels`: (n,). Logits exist a chunk of rows at a time, in the forward
+    hidden: (n, H) final hidden states that predict `labels`: (n,). Logits exist a chunk of rows at a time, in the
+    forward
     and again in the backward pass; sums run in float32.
     """
     return _TokenLogps.apply(hidden, head.weight, head.bias, labels, head.scale, head.softcap)  # type: ignore[no-any-return]

@@ -90,6 +90,9 @@ def add_lora(model: PreTrainedModel, spec: Model) -> Any:
 
 def _load(path: str, spec: Model) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     if (Path(path) / ADAPTER).exists():
         from peft import PeftModel

@@ -1,4 +1,5 @@
-"""The trained model as a function from packed trees to response log-probs, and the check that it is the right function."""
+"""The trained model as a function from packed trees to response log-probs, and the check that it is the right
+function."""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ class Layout:
 def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto", tolerance: float = 1e-3) -> Layout:
     """Compare trees with separate plain forwards on the model's real weights, and fall back to what is right.
 
-    Two short items of the user's own data are enough. The plain forward is the model's own, with full logits. A model whose
+    Two short items of the user's own data are enough. The plain forward is the model's own, with full logits. A model
+    whose
     sliding window is shorter than the longest item is never given trees, whatever the numbers say.
     """
     probe = sorted(items, key=longest_path)[:2]
@@ -105,14 +107,17 @@ def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto"
     window = _window(policy.causal.config)
     longest = max(map(longest_path, items))
     if window is not None and longest > window:
-        return Layout(True, policy.fused, f"one response per row: {longest} tokens exceed the window of {window}" + head)
+        return Layout(
+            True, policy.fused, f"one response per row: {longest} tokens exceed the window of {window}" + head
+        )
     if not _close(policy, probe, truth, scale, slack, separate=False):
         return Layout(True, policy.fused, "one response per row: shared prompts change this model's numbers" + head)
     return Layout(False, policy.fused, "prompts shared among their responses" + head)
 
 
 def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
-    """Response log-probs by the model's own forward, one response at a time: slow, and the truth for every fast path."""
+    """Response log-probs by the model's own forward, one response at a time: slow, and the truth for every fast
+    path."""
     out = []
     device = next(policy.parameters()).device
     for item in items:
@@ -127,7 +132,9 @@ def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
     return torch.stack(out)
 
 
-def _close(policy: Policy, items: Sequence[Encoded], truth: Tensor, scale: Tensor, slack: float, separate: bool) -> bool:
+def _close(
+    policy: Policy, items: Sequence[Encoded], truth: Tensor, scale: Tensor, slack: float, separate: bool
+) -> bool:
     try:
         got = policy(pack(items, separate=separate).to(truth.device))
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):

@@ -81,7 +81,8 @@ class ReferenceStore:
             for key, (logp, _) in zip(response_keys(item), found, strict=True):
                 if abs(logp - self.known[key]) > slack * max(1.0, abs(logp)):
                     raise PrefineError(
-                        f"{self.folder}: a stored reference log-prob is {self.known[key]:.4f}, the model gives {logp:.4f}; "
+                        f"{self.folder}: a stored reference log-prob is {self.known[key]:.4f}, the model gives "
+                        f"{logp:.4f}; "
                         "the store is not of this model. Delete the folder to compute it anew"
                     )
 

@@ -1,14 +1,15 @@
 """Prompt trees: a prompt's tokens once, its responses after it, several trees in a row, no row wider than needed.
 
 A *tree* is a prompt with its K responses. Positions restart after the prompt for each response, and siblings do not see
-each other, so that every response has the log-probability it would have alone. The `separate` layout gives each response a
+each other, so that every response has the log-probability it would have alone. The `separate` layout gives each
+response a
 row of its own instead; it is right for every model, and the fallback where the tree is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,8 @@ ROW = 256
 class Packed:
     """Trees laid out in R rows of width T, and where their log-probs are found.
 
-    ids, positions: (R, T) long. tree: (R, T), the tree of each token within its row, -1 for padding; branch: (R, T), 0 on a
+    ids, positions: (R, T) long. tree: (R, T), the tree of each token within its row, -1 for padding; branch: (R, T),
+    0 on a
     prompt and k on its k-th response. row, column: (n,) the hidden state that predicts label i; labels: (n,); response:
     (n,) the response, numbered through the batch, that label i belongs to. `separate`: one response per row.
     """
@@ -42,8 +44,7 @@ class Packed:
     separate: bool
 
     def to(self, device: torch.device) -> Packed:
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Packed(**moved)
+        return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
 
     @property
     def tokens(self) -> int:
@@ -158,7 +159,10 @@ def micro_batches(items: Sequence[Encoded], max_tokens: int, *, separate: bool =
         size = longest_path(items[i]) if separate else tree_size(items[i])
         new_width = max(width, size)
         cost = (used + rows) * new_width if separate else used + size
-        if current and cost > max_tokens:
+        # A row is as wide as its widest neighbor and attention costs its square, so sizes are kept within a factor of
+        # two.
+        lopsided = not separate and width > ROW and 2 * size < width
+        if current and (cost > max_tokens or lopsided):
             out.append(current)
             current, width, used = [], 0, 0
             new_width = size

@@ -1,4 +1,5 @@
-"""Checkpoints: safetensors and JSON, published whole or not at all, verified when read, refused by name when they differ."""
+"""Checkpoints: safetensors and JSON, published whole or not at all, verified when read, refused by name when they
+differ."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def save(
 ) -> Path:
     """Write `folder/step-NNNNNN`, durably, then point LATEST at it.
 
-    tensors: file name -> tensors by name. The manifest holds the size and sha256 of every file and is written last, before
+    tensors: file name -> tensors by name. The manifest holds the size and sha256 of every file and is written last,
+    before
     the directory takes its final name.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,9 +33,7 @@ def save(
             save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, tmp / f"{name}.safetensors")
         write_json(tmp / "state.json", state)
         files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_file(p)} for p in sorted(tmp.iterdir())}
-        write_json(
-            tmp / "MANIFEST.json", {"schema": SCHEMA, "step": step, "fingerprint": fingerprint, "files": files}
-        )
+        write_json(tmp / "MANIFEST.json", {"schema": SCHEMA, "step": step, "fingerprint": fingerprint, "files": files})
     write_bytes(folder / "LATEST", (path.name + "\n").encode())
     return path
 
@@ -117,4 +117,3 @@ def _short(value: Any) -> str:
 
 def _step(path: Path) -> int:
     return int(path.name.split("-")[1].split(".")[0])
-

@@ -41,7 +41,9 @@ class MetricsLog:
 class Trackers:
     """TensorBoard, Weights & Biases or trackio, through Accelerate. Nothing is started unless the recipe names one."""
 
-    def __init__(self, accelerator: Any, names: list[str], project: str, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, accelerator: Any, names: list[str], project: str, folder: Path, settings: dict[str, Any]
+    ) -> None:
         self.accelerator, self.names = accelerator, names
         if not names:
             return

@@ -24,7 +24,8 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: Train) -> to
 def learning_rate(train: Train, step: int, total: int) -> float:
     """The rate of optimizer step `step` (from 0) of `total`.
 
-    Warm-up rises linearly over `warmup_ratio` of the steps and never starts at 0; then constant, linear to 0, or half a cosine
+    Warm-up rises linearly over `warmup_ratio` of the steps and never starts at 0; then constant, linear to 0, or half
+    a cosine
     to 0, as in transformers' schedules of the same names.
     """
     warmup = math.ceil(train.warmup_ratio * total)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from prefine.data.chat import Dropped, encode
 from prefine.durable import publishing
 from prefine.errors import PrefineError
-from prefine.models.load import load_model, load_tokenizer, model_digest, set_threads
+from prefine.models.load import EMBEDDED, load_model, load_tokenizer, model_digest, resolve, set_threads
 from prefine.models.policy import Layout, Policy, choose_layout
 from prefine.models.reference import ReferenceStore, response_keys
 from prefine.objectives.base import Objective
-from prefine.recipe import Recipe
+from prefine.recipe import Model, Recipe
 from prefine.registry import objectives
 from prefine.rundir import Counts, StageDir
 from prefine.schema import Example, digest
@@ -77,7 +77,7 @@ def run(
     )
     facts = trainer.run(resume=resume)
     if trainer.accelerator.is_main_process:
-        save_model(trainer, tokenizer, folder, source_of(recipe))
+        save_model(trainer, tokenizer, folder, base_of(recipe.model))
     trainer.accelerator.wait_for_everyone()
     return counts, {
         **facts,
@@ -175,18 +175,21 @@ def checkpoint_activations(policy: Policy) -> None:
         policy.causal.enable_input_require_grads()
 
 
-def source_of(recipe: Recipe) -> str:
-    """Where the base weights of an adapter are found again: the recipe's path, made absolute when it is a folder."""
-    path = Path(recipe.model.path)
-    return str(path.resolve()) if path.is_dir() else recipe.model.path
+def base_of(spec: Model) -> str:
+    """Where an adapter finds the weights below it again: an embedded name, an absolute folder, or a hub id."""
+    found = resolve(spec.path)
+    return spec.path if spec.path in EMBEDDED or not Path(found).is_dir() else str(Path(found).resolve())
 
 
 def save_model(trainer: Trainer, tokenizer: Any, folder: StageDir, base: str) -> None:
     """Write the trained weights (or adapter) with the tokenizer to `model/`, whole or not at all."""
     model = trainer.raw_policy.model
+    extra = {}
     if hasattr(model, "peft_config"):
+        # The vocabulary is never resized here, so an adapter needs no copy of the embeddings.
+        extra = {"save_embedding_layers": False}
         for config in model.peft_config.values():
             config.base_model_name_or_path = base
     with publishing(folder.path / "model") as tmp:
-        model.save_pretrained(tmp)
+        model.save_pretrained(tmp, **extra)
         tokenizer.save_pretrained(tmp)

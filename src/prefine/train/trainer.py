@@ -35,8 +35,10 @@ START_TOLERANCE = 1e-3
 class Trainer:
     """Trains a policy with an objective on encoded examples.
 
-    The gradient of a step is that of sum_i w_i loss_i / sum_i w_i over the examples of the global batch, however it is cut
-    into micro-batches and processes. `folder` receives metrics.jsonl and checkpoints; `fingerprint` is what a checkpoint must
+    The gradient of a step is that of sum_i w_i loss_i / sum_i w_i over the examples of the global batch, however it
+    is cut
+    into micro-batches and processes. `folder` receives metrics.jsonl and checkpoints; `fingerprint` is what a
+    checkpoint must
     agree with to be resumed.
     """
 
@@ -126,7 +128,8 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + value
         sums = self._over_processes(sums)
         rate = learning_rate(self.train_settings, self.step, self.schedule.total_steps)
-        norm = float(self.accelerator.clip_grad_norm_(self.policy.parameters(), self.train_settings.max_grad_norm))
+        clipped = self.accelerator.clip_grad_norm_(self.policy.parameters(), self.train_settings.max_grad_norm)
+        norm = 0.0 if clipped is None else float(clipped)
         self._refuse_non_finite(norm, bad, batch)
         before = self._sample_weights() if self.step == 0 else {}
         for group in self.optimizer.param_groups:
@@ -182,8 +185,10 @@ class Trainer:
             return
         rows = bad or [item.id for item in batch]
         raise PrefineError(
-            f"step {self.step + 1}: the loss or its gradient is not finite (gradient norm {norm}); the weights were not "
-            f"changed. Rows: {', '.join(rows[:8])}{' ...' if len(rows) > 8 else ''}. Look at them with 'prefine show', or "
+            f"step {self.step + 1}: the loss or its gradient is not finite (gradient norm {norm}); the weights "
+            f"were not "
+            f"changed. Rows: {', '.join(rows[:8])}{' ...' if len(rows) > 8 else ''}. Look at them with 'prefine "
+            f"show', or "
             "lower train.learning_rate"
         )
 

@@ -1,0 +1,32 @@
+"""The whole way on the embedded tiny world: sft start, samples, teacher labels, three methods, evaluation, report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from prefine.pipeline import plan, run_recipes
+from prefine.progress import Progress
+from prefine.rundir import RunDir
+from prefine.variants import load_variants
+
+RECIPES = Path(__file__).parent
+
+
+def run(*, seeds: int = 1, output: Path = Path("runs/demo"), progress: Progress) -> RunDir:
+    """Run the demo `seeds` times into one directory and leave its report.html and results.json.
+
+    Each seed draws its own samples, order of examples and evaluation samples; prompts and models are the same.
+    """
+    started = time.monotonic()
+    run = RunDir(output)
+    for seed in range(seeds):
+        own = [f"name={output.name}", f"output_dir={output.parent}", f"seed={seed}"]
+        if seeds > 1:
+            progress.line(f"seed {seed + 1} of {seeds}")
+        begin = load_variants(RECIPES / "start.yaml", own)
+        run_recipes(begin, progress=progress)
+        start = next(p for p in plan(begin[0], run, progress) if p.stage == "train").folder.path / "model"
+        run_recipes(load_variants(RECIPES / "methods.yaml", [*own, f"model.path={start}"]), progress=progress)
+    progress.line(f"demo: {time.monotonic() - started:.0f} s")
+    return run

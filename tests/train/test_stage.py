@@ -1,0 +1,171 @@
+"""The train stage on files: full, LoRA, an adapter below a new one, and what is counted on the way."""
+
+import json
+
+import pytest
+import torch
+
+from prefine.errors import PrefineError
+from prefine.models.load import load_model, load_tokenizer
+from prefine.models.policy import Policy, plain_logps
+from prefine.pipeline import run_recipe
+from prefine.progress import Progress
+from prefine.recipe import Recipe
+from prefine.registry import objectives
+from prefine.rundir import Counts
+from prefine.train.stage import encode_examples
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    words = "tea sun cup hat dog box pen sky ant map key jar oak ink fig ram elm bay"
+    rows = [
+        {"prompt": f"say {word} now", "chosen": f"{word}!", "rejected": f"no {word} for you"} for word in words.split()
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def recipe(tmp_path, path, data, **changes):
+    train = {
+        "objective": {"name": "dpo", "beta": 0.5},
+        "learning_rate": 1e-2,
+        "batch_size": 8,
+        "num_train_epochs": 4.0,
+        **changes.pop("train", {}),
+    }
+    settings = {
+        "name": changes.pop("name", "run"),
+        "output_dir": str(tmp_path / "runs"),
+        "model": {"path": str(path), **changes.pop("model", {})},
+        "data": {"path": str(data), "test_fraction": 0.25},
+        "train": train,
+        **changes,
+    }
+    return Recipe.model_validate(settings)
+
+
+def train(made):
+    run = run_recipe(made, progress=Progress.silent())
+    return run.results("train")[-1]
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("model", [{}, {"lora_r": 4}])
+def test_training_raises_the_margin_and_leaves_the_folder_complete(tmp_path, tiny_model_dir, pairs_file, model):
+    done = train(recipe(tmp_path, tiny_model_dir, pairs_file, model=model, train={"save_steps": 3}))
+    logged = [m for m in metrics(done) if "loss" in m]
+    assert logged[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert logged[-1]["rewards/margins"] > 0.5 and logged[-1]["rewards/accuracies"] == 1.0
+    assert any("eval/rewards/accuracies" in m for m in metrics(done))
+    manifest = done.manifest()
+    counts = manifest["counts"]
+    assert counts["rows_in"] == counts["rows_out"] + sum(counts["dropped"].values()) == 18
+    assert manifest["steps"] == 8 and manifest["peak_memory_mb"] > 0 and manifest["seed"] == 0
+    assert ("adapter_config.json" if model else "config.json") in {p.name for p in (done.path / "model").iterdir()}
+    assert {p.name for p in (done.path / "checkpoints").glob("step-*")} == {"step-000003", "step-000006"}
+
+
+def logps_of(spec, pairs_file):
+    from prefine.data.chat import encode
+
+    tokenizer = load_tokenizer(spec)
+    item = encode(tokenizer, [{"role": "user", "content": "say tea"}], [[{"role": "assistant", "content": "tea!"}]])
+    return float(plain_logps(Policy(load_model(spec)), [item])[0].detach())
+
+
+def test_a_new_adapter_starts_from_what_the_old_one_learned(tmp_path, tiny_model_dir, pairs_file):
+    first = train(
+        recipe(
+            tmp_path,
+            tiny_model_dir,
+            pairs_file,
+            model={"lora_r": 4},
+            name="sft",
+            train={"objective": {"name": "sft"}},
+            pair={"pairer": {"name": "responses"}},
+        )
+    )
+    on_top = recipe(tmp_path, tmp_path / "runs" / "sft", pairs_file, model={"lora_r": 2}, name="dpo")
+    second = train(on_top)
+    begin = next(m for m in metrics(second) if "loss" in m)
+    assert begin["loss"] == pytest.approx(0.6931, abs=1e-3)
+    base, old, new = (
+        logps_of(on_top.model.model_copy(update={"path": str(p)}), pairs_file)
+        for p in (tiny_model_dir, first.path / "model", second.path / "model")
+    )
+    assert abs(base - old) > 1e-2 and abs(old - new) > 1e-2
+    start = load_model(on_top.model, train=True)
+    with torch.no_grad(), start.disable_adapter():
+        reference = float(plain_logps(Policy(start), [_item(on_top.model)])[0])
+    assert reference == pytest.approx(old, abs=1e-4)
+
+
+def _item(spec):
+    from prefine.data.chat import encode
+
+    return encode(
+        load_tokenizer(spec), [{"role": "user", "content": "say tea"}], [[{"role": "assistant", "content": "tea!"}]]
+    )
+
+
+def test_gradient_checkpointing_changes_no_number(tmp_path, tiny_model_dir, pairs_file):
+    losses = []
+    for i, (on, model) in enumerate([(False, {}), (True, {}), (False, {"lora_r": 4}), (True, {"lora_r": 4})]):
+        settings = {"gradient_checkpointing": on, "logging_steps": 1}
+        done = train(recipe(tmp_path, tiny_model_dir, pairs_file, model=model, name=f"run{i}", train=settings))
+        losses.append([m["loss"] for m in metrics(done) if "loss" in m])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[2] == pytest.approx(losses[3], abs=1e-5)
+
+
+def test_reference_log_probs_are_stored_verified_and_shared(tmp_path, tiny_model_dir, pairs_file):
+    train(recipe(tmp_path, tiny_model_dir, pairs_file))
+    (part,) = (tmp_path / "runs" / "run" / "reference").glob("*/part-*.parquet")
+    before = part.stat().st_mtime_ns
+    train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.2}}))
+    assert [p.stat().st_mtime_ns for p in part.parent.iterdir()] == [before]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(part)
+    wrong = pa.array([v + 3.0 for v in table["logp"].to_pylist()])
+    pq.write_table(table.set_column(1, "logp", wrong), part)
+    with pytest.raises(PrefineError, match="stored reference log-prob"):
+        train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.3}}))
+
+
+def test_a_finished_training_is_not_run_again_and_other_settings_get_their_own_folder(
+    tmp_path, tiny_model_dir, pairs_file
+):
+    first = train(recipe(tmp_path, tiny_model_dir, pairs_file))
+    written = (first.path / "manifest.json").stat().st_mtime_ns
+    again = train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"logging_steps": 3, "save_steps": 5}))
+    assert again.path == first.path and (first.path / "manifest.json").stat().st_mtime_ns == written
+    other = train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"learning_rate": 2e-2}))
+    assert other.path != first.path
+
+
+def test_examples_that_do_not_fit_the_objective_are_counted(tmp_path, tiny_model_dir):
+    from prefine.schema import Example
+
+    def example(i, k, scores=()):
+        answers = [[{"role": "assistant", "content": f"answer {i} {j}"}] for j in range(k)]
+        return Example(f"e{i}", "g", [{"role": "user", "content": "q"}], answers, scores=list(scores))
+
+    made = recipe(tmp_path, tiny_model_dir, tiny_model_dir)
+    tokenizer = load_tokenizer(made.model)
+    examples = [example(0, 2), example(1, 3), example(2, 3, [3, 2, 1]), example(3, 1), example(4, 7, range(7))]
+    for name, kept, dropped in [
+        ("dpo", ["e0"], {"needs_2_responses": 4}),
+        ("sft", ["e3"], {"needs_1_responses": 4}),
+        ("pad", ["e2"], {"needs_scores": 2, "needs_several_responses": 1, "more_than_6_responses": 1}),
+    ]:
+        counts = Counts()
+        items = encode_examples(examples, "train", tokenizer, made, objectives.build({"name": name}), counts)
+        assert [item.id for item in items] == kept and counts.dropped == dropped
+        counts.as_dict()
