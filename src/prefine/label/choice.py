@@ -1,0 +1,199 @@
+"""Multiple choice: which of two responses does a teacher pick?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import combinations, permutations
+from typing import Any
+
+from prefine.errors import PrefineError
+from prefine.generate.forward import context_length, cut, last_logits
+from prefine.label.base import Labeler, latest
+from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
+from prefine.label.teacher import load_teacher, teacher_spec
+from prefine.progress import Step
+from prefine.recipe import Recipe
+from prefine.registry import labelers
+from prefine.schema import Group, Score
+
+Place = tuple[int, int, int]
+"""A question: the group, the response shown first, the one shown second."""
+
+ORDERED = ("first", "second", "none", "swing", "flip")
+"""Aspects kept with each score, means over the response's pairings: the probability of picking it when it stands first
+and when it stands second, of None, how far the two orders are apart, and how often they disagree on the winner."""
+
+
+@labelers.register("choice")
+class Choice(Labeler):
+    """The log-probability with which a teacher picks the response over the others, asked A, B or None in both orders.
+
+    Formula: ln max(p_i, 1e-4), p_i = mean over j of [P(A | i, j) + P(B | j, i)] / 2; the aspect `p` is p_i
+    Paper: PAD, Gu et al. 2025 (arXiv:2502.14272), section 3.3; its code asks one order only (swap: false)
+    Defaults: template: null is prompts/choice.txt, `tiny_world` that of the embedded teacher, else a file with
+    {prompt}, {a} and {b}; an answer with P(A) + P(B) + P(None) below min_mass is no answer
+    Needs: model, an instruction-tuned one
+    """
+
+    def __init__(
+        self,
+        model: str | dict,
+        template: str | None = None,
+        swap: bool = True,
+        min_mass: float = 0.5,
+        max_tokens: int = 8192,
+        as_name: str | None = None,
+    ) -> None:
+        if not 0 <= min_mass <= 1:
+            raise ValueError(f"min_mass must be between 0 and 1, not {min_mass}")
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
+        self.spec, self.swap, self.min_mass, self.max_tokens = teacher_spec(model), swap, min_mass, max_tokens
+        self.template_name, self.name = template, as_name or "choice"
+
+    def prepare(self, recipe: Recipe) -> dict[str, Any]:
+        from prefine.models.load import model_digest
+
+        self.template = load_template(self.template_name)
+        self.model, self.tokenizer = load_teacher(self.spec)
+        self.labels = label_ids(self.tokenizer, self.spec.path)
+        return {
+            "model": self.spec.path,
+            "digest": model_digest(self.spec),
+            "template": self.template_name or "choice.txt",
+            "label_tokens": dict(zip(LABELS, self.labels, strict=True)),
+        }
+
+    def score(self, groups: list[Group], step: Step) -> list[list[list[Score]]]:
+        texts = [list(dict.fromkeys(c.text for c in g.candidates if c.text.strip())) for g in groups]
+        questions = self._questions(groups, texts)
+        answers = self._ask(questions, step, sum(len(g.candidates) for g in groups))
+        by_group: list[dict[tuple[int, int], Answer | None]] = [{} for _ in groups]
+        for (g, i, j), answer in answers.items():
+            by_group[g][i, j] = answer
+        return [self._scores(g, t, a) for g, t, a in zip(groups, texts, by_group, strict=True)]
+
+    def _questions(self, groups: list[Group], texts: list[list[str]]) -> dict[Place, list[int]]:
+        """Token ids of the questions on every pair of distinct texts, in both orders with `swap`; [] if impossible."""
+        from prefine.data.chat import Dropped, prompt_ids
+
+        out: dict[Place, list[int]] = {}
+        for g, (group, unique) in enumerate(zip(groups, texts, strict=True)):
+            prompt = conversation(group.messages)
+            order = sorted(range(len(unique)), key=lambda k: unique[k])
+            for i, j in permutations(order, 2) if self.swap else combinations(order, 2):
+                question = self.template.fill(prompt, unique[i], unique[j])
+                try:
+                    out[g, i, j] = prompt_ids(self.tokenizer, [{"role": "user", "content": question}])
+                except Dropped:
+                    out[g, i, j] = []
+        return out
+
+    def _ask(self, questions: dict[Place, list[int]], step: Step, responses: int) -> dict[Place, Answer | None]:
+        """The answers; questions with one first response are computed together. `step` hears of `responses` in all."""
+        out: dict[Place, Answer | None] = dict.fromkeys(questions)
+        families: dict[tuple[int, int], list[Place]] = {}
+        for place, ids in questions.items():
+            if 0 < len(ids) < context_length(self.model):
+                families.setdefault(place[:2], []).append(place)
+        members = list(families.values())
+        sizes = [sum(len(questions[p]) for p in places) for places in members]
+        for batch in cut(list(range(len(members))), sizes, [str(m[0]) for m in members], self.max_tokens):
+            logits = last_logits(self.model, [[questions[p] for p in members[b]] for b in batch])
+            logp = logits.log_softmax(-1)
+            found = zip(*(logp[:, ids].logsumexp(-1).exp().tolist() for ids in self.labels), strict=True)
+            places = [p for b in batch for p in members[b]]
+            for place, probabilities in zip(places, found, strict=True):
+                answer = Answer(*probabilities)
+                out[place] = answer if answer.mass >= self.min_mass else None
+            step(responses * len(places) / len(questions))
+        step(responses * (1 - sum(map(len, members)) / len(questions)) if questions else responses)
+        return out
+
+    def _scores(
+        self, group: Group, unique: Sequence[str], answers: dict[tuple[int, int], Answer | None]
+    ) -> list[list[Score]]:
+        p = selection(len(unique), answers)
+        index = {text: i for i, text in enumerate(unique)}
+        made = [self._score(p[i], i, answers, len(unique)) for i in range(len(unique))]
+        empty = [Score(self.name, None, "mcq", status="empty_response")]
+        found = [made[index[c.text]] if c.text in index else empty for c in group.candidates]
+        return [[Score(**vars(s)) for s in scores] for scores in found]
+
+    def _score(self, p: float | None, i: int, answers: dict[tuple[int, int], Answer | None], n: int) -> list[Score]:
+        if p is None:
+            status = "only_response" if n < 2 else "no_usable_answer"
+            return [Score(self.name, None, "mcq", status=status)]
+        out = [Score(self.name, log_score(p), "mcq"), Score(self.name, p, "mcq", aspect="p")]
+        known = {order: a for order, a in answers.items() if a is not None and i in order}
+        for aspect, value in zip(ORDERED, _by_order(i, known), strict=True):
+            if value is not None:
+                out.append(Score(self.name, value, "mcq", aspect=aspect))
+        return out
+
+    def facts(self, groups: Iterable[Group]) -> dict[str, Any]:
+        """Coverage, and the teacher's position bias: 0 for one that does not mind the order.
+
+        position_bias: mean of P(first) - P(second); swing: mean of |P(A | i, j) - P(B | j, i)|, how far the order moves
+        a response's chance; flip_rate: share of pairs that the two orders decide differently; none_mass: mean P(None).
+        """
+        rows = list(groups)
+        seen: dict[str, list[float]] = {aspect: [] for aspect in ORDERED}
+        for group in rows:
+            for candidate in group.candidates:
+                for aspect in ORDERED:
+                    last = latest(candidate, self.name, aspect)
+                    if last is not None and last.value is not None:
+                        seen[aspect].append(last.value)
+        mean = {k: round(math.fsum(v) / len(v), 6) if v else None for k, v in seen.items()}
+        bias = None if mean["first"] is None or mean["second"] is None else round(mean["first"] - mean["second"], 6)
+        return {
+            **super().facts(rows),
+            "position_bias": bias,
+            "swing": mean["swing"],
+            "flip_rate": mean["flip"],
+            "none_mass": mean["none"],
+        }
+
+
+def _by_order(i: int, answers: dict[tuple[int, int], Answer]) -> list[float | None]:
+    """The values of `ORDERED` for response i."""
+    first = {order[1]: a for order, a in answers.items() if order[0] == i}
+    second = {order[0]: a for order, a in answers.items() if order[1] == i}
+    both = sorted(first.keys() & second.keys())
+    swing = [abs(first[j].first - second[j].second) for j in both]
+    flip = [float((first[j].first > first[j].second) != (second[j].second > second[j].first)) for j in both]
+    none = [a.none for a in answers.values()]
+    shown = [a.first for a in first.values()], [a.second for a in second.values()]
+    return [math.fsum(v) / len(v) if v else None for v in (*shown, none, swing, flip)]
+
+
+def label_ids(tokenizer: Any, path: str) -> list[list[int]]:
+    """For A, B and None the ids of their tokens, with and without a leading space; those of one token count.
+
+    A tokenizer without a token for None lends its first piece, if A and B do not begin with it.
+    """
+    out: list[list[int]] = []
+    for label in LABELS:
+        written = [_ids(tokenizer, text) for text in (label, " " + label)]
+        whole = [
+            ids[-1] for ids in written if len(ids) == 1 or (len(ids) == 2 and not _text(tokenizer, ids[0]).strip())
+        ]
+        out.append(list(dict.fromkeys(whole)))
+    if not out[2]:
+        out[2] = _ids(tokenizer, LABELS[2])[:1]
+    if not all(out) or len({i for ids in out for i in ids}) != sum(map(len, out)):
+        raise PrefineError(
+            f"choice: the tokenizer of {path} has no single tokens for A and B, so that it cannot answer in one; "
+            "use another teacher, or the labeler 'likelihood'"
+        )
+    return out
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _text(tokenizer: Any, token: int) -> str:
+    return tokenizer.decode([token])

@@ -1,0 +1,87 @@
+"""The label stage: groups in, the same groups with the scores of every labeler out."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from prefine.errors import PrefineError
+from prefine.label.base import Labeler
+from prefine.label.teacher import release
+from prefine.progress import Progress, Step
+from prefine.recipe import Recipe
+from prefine.registry import labelers
+from prefine.rundir import Counts, StageDir
+from prefine.schema import Group, Score
+
+PART = 256
+"""Prompts between two durable parts."""
+
+
+def run(recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress) -> tuple[Counts, dict[str, Any]]:
+    """Write every group of `source` with new scores at the end of each response's list; no group is dropped."""
+    blocks = recipe.label.labelers if recipe.label else []
+    made: list[Labeler] = [labelers.build(block) for block in blocks]
+    _check_names(made)
+    groups = sorted(source.groups(), key=lambda g: g.id)
+    if not any(g.candidates for g in groups):
+        raise PrefineError("label: no prompt has a response; add a generate section, or data with responses")
+    try:
+        facts = {labeler.name: labeler.prepare(recipe) for labeler in made}
+        seconds = _label_all(made, groups, folder, progress)
+        finished = list(folder.groups())
+        for labeler in made:
+            facts[labeler.name] |= {**labeler.facts(finished), "seconds": round(seconds[labeler.name], 3)}
+    finally:
+        release()
+    return _balance(len(groups), finished), {"labelers": facts}
+
+
+def _check_names(made: list[Labeler]) -> None:
+    for name, n in Counter(labeler.name for labeler in made).items():
+        if n > 1:
+            raise PrefineError(f"label.labelers: {n} labelers are called '{name}'; tell them apart with as_name")
+
+
+def _label_all(made: list[Labeler], groups: list[Group], folder: StageDir, progress: Progress) -> dict[str, float]:
+    """Label what no earlier process has written; the seconds that each labeler took."""
+    written = {g.id for g in folder.groups()}
+    seconds = {labeler.name: 0.0 for labeler in made}
+    total = sum(len(g.candidates) for g in groups) * len(made)
+    done = sum(len(g.candidates) for g in groups if g.id in written) * len(made)
+    with progress.task("labeling", total=total, unit="scores", done=done) as step:
+        for start in range(0, len(groups), PART):
+            part = [g for g in groups[start : start + PART] if g.id not in written]
+            if not part:
+                continue
+            new = []
+            for labeler in made:
+                began = time.monotonic()
+                new.append(_checked(labeler, part, step))
+                seconds[labeler.name] += time.monotonic() - began
+            for scores in new:
+                for group, row in zip(part, scores, strict=True):
+                    for candidate, found in zip(group.candidates, row, strict=True):
+                        candidate.scores.extend(found)
+            folder.write_part(part)
+    return seconds
+
+
+def _checked(labeler: Labeler, part: list[Group], step: Step) -> list[list[list[Score]]]:
+    scores = labeler.score(part, step)
+    if [len(row) for row in scores] != [len(g.candidates) for g in part]:
+        raise PrefineError(f"labeler '{labeler.name}' did not return one list of scores for each response")
+    return scores
+
+
+def _balance(rows: int, finished: list[Group]) -> Counts:
+    counts = Counts(rows)
+    counts.rows_out = len(finished)
+    for group in finished:
+        counts.note("responses", len(group.candidates))
+        for candidate in group.candidates:
+            for score in candidate.scores:
+                if score.value is None:
+                    counts.note(f"no_score:{score.scorer}:{score.status}")
+    return counts

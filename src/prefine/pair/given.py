@@ -1,0 +1,65 @@
+"""The comparisons that came with the data, as they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+from prefine.pair.base import Pairs, TextKey, example, text_key
+from prefine.registry import pairers
+from prefine.schema import Candidate, Group
+
+
+@pairers.register("given")
+class Given:
+    """The preferences that came with the data, one pair for each two responses that were compared.
+
+    Formula: (a, b) if more judgements prefer a to b than b to a; ties and even votes make no pair
+    """
+
+    group_size = 2
+    needs_scores = False
+
+    def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
+        if not group.candidates:
+            return [], "no_responses"
+        if not group.comparisons:
+            return [], "no_comparisons"
+        score = {c.id: s for c, s in zip(group.candidates, scores, strict=True)}
+        writer = _writers(group)
+        wins = _wins(group)
+        out = []
+        for a, b in sorted({tuple(sorted(edge)) for edge in wins}):
+            if wins[a, b] != wins[b, a]:
+                texts = (a, b) if wins[a, b] > wins[b, a] else (b, a)
+                ordered = [writer[t] for t in texts]
+                known = [score[c.id] for c in ordered]
+                out.append(example(group, ordered, [s for s in known if s is not None] if None not in known else []))
+        if out:
+            return sorted(out, key=lambda e: e.id), None
+        return [], _reason(group, bool(wins))
+
+
+def _writers(group: Group) -> dict[TextKey, Candidate]:
+    """One candidate per text: the one with the smallest id."""
+    return {text_key(c): c for c in sorted(group.candidates, key=lambda c: c.id, reverse=True)}
+
+
+def _wins(group: Group) -> Counter[tuple[TextKey, TextKey]]:
+    """How often the first text was preferred to the second."""
+    text = {c.id: text_key(c) for c in group.candidates if c.text.strip()}
+    wins: Counter[tuple[TextKey, TextKey]] = Counter()
+    for c in group.comparisons:
+        if c.outcome in ("a", "b") and c.a in text and c.b in text and text[c.a] != text[c.b]:
+            wins[(text[c.a], text[c.b]) if c.outcome == "a" else (text[c.b], text[c.a])] += 1
+    return wins
+
+
+def _reason(group: Group, voted: bool) -> str:
+    if voted:
+        return "contradictory"
+    texts = {text_key(c) for c in group.candidates}
+    if not list(combinations(texts, 2)):
+        return "fewer_than_2_distinct_responses"
+    outcomes = {c.outcome for c in group.comparisons}
+    return "tie" if "tie" in outcomes else "no_usable_comparison"

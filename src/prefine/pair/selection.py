@@ -1,0 +1,71 @@
+"""Which score decides: one scorer's, or a weighted sum of several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from prefine.errors import PrefineError, nearest
+from prefine.schema import Candidate, Group
+
+
+def scorers(groups: Iterable[Group]) -> Counter[str]:
+    """How many responses each scorer has scored; aspects are `scorer.aspect`."""
+    found: Counter[str] = Counter()
+    for group in groups:
+        for candidate in group.candidates:
+            found.update({_label(s.scorer, s.aspect) for s in candidate.scores if s.value is not None})
+    return found
+
+
+def weights(
+    wanted: str | dict[str, float] | None, groups: Iterable[Group], *, required: bool = True
+) -> dict[str, float]:
+    """The weight of each scorer that decides; checked against the scorers that there are.
+
+    `wanted=None` means the only scorer there is. With several, or none, this is an error if scores are `required`, and
+    no weights at all otherwise.
+    """
+    found = scorers(groups)
+    whole = sorted(name for name in found if "." not in name) or sorted(found)
+    if isinstance(wanted, str):
+        wanted = {wanted: 1.0}
+    if wanted is None:
+        if len(whole) == 1:
+            return {whole[0]: 1.0}
+        if not required:
+            return {}
+        if not whole:
+            raise PrefineError(
+                "no response has a score: add a label section before this one, or use the pairer 'given' "
+                "for data that came with preferences"
+            )
+        raise PrefineError(f"pair.score: there are several scorers ({', '.join(whole)}); name one, or give weights")
+    if not wanted or not any(wanted.values()):
+        raise PrefineError("pair.score: give at least one scorer a weight other than 0")
+    for name in wanted:
+        if name not in found:
+            raise PrefineError(f"pair.score: no response has a score by '{name}'{nearest(name, found)}")
+    return dict(sorted(wanted.items()))
+
+
+def mixed(candidate: Candidate, mix: dict[str, float]) -> float | None:
+    """sum of weight * score over the scorers; None as soon as one of them has none (or there is no scorer)."""
+    total = 0.0
+    for name, weight in mix.items():
+        value = _value(candidate, name)
+        if value is None:
+            return None
+        total += weight * value
+    return total if mix else None
+
+
+def _value(candidate: Candidate, name: str) -> float | None:
+    for s in reversed(candidate.scores):
+        if _label(s.scorer, s.aspect) == name:
+            return s.value
+    return None
+
+
+def _label(scorer: str, aspect: str | None) -> str:
+    return scorer if aspect is None else f"{scorer}.{aspect}"
