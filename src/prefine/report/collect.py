@@ -1,0 +1,248 @@
+"""Reads what finished runs left behind: manifests, metrics, scores and scored responses. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefine.errors import PrefineError
+from prefine.rundir import RunDir, StageDir
+from prefine.schema import Group
+
+SCORES = "scores.json"
+STAGES = ("data", "generate", "label", "pair", "train", "evaluate")
+
+
+@dataclass
+class Run:
+    """One trained model with its evaluation. `label` is unique on the page, `method` is shared by its seeds."""
+
+    label: str
+    method: str
+    folder: str
+    key: str
+    seed: int | None
+    train: dict[str, Any]
+    evaluated: dict[str, Any]
+    scores: dict[str, Any]
+    settings: dict[str, Any]
+    lineage: list[str]
+    log: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+    @property
+    def objective(self) -> str | None:
+        """The objective's name, from the manifest of its training."""
+        block = self.train.get("objective") or self.settings.get("train.objective.name")
+        return block.get("name") if isinstance(block, dict) else block
+
+    @property
+    def role(self) -> str:
+        """How this model is called in its own evaluation: `model`, or `start` where nothing was trained."""
+        return "model" if self.scores.get("train_key") else "start"
+
+
+@dataclass
+class Collection:
+    """Everything that a report is made of."""
+
+    runs: list[Run]
+    counts: list[dict[str, Any]]
+    versions: dict[str, str]
+    recipes: dict[str, str]
+    paths: list[Path]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def methods(self) -> dict[str, list[Run]]:
+        """The runs by method, in the order they were trained; the seeds of a method in their order."""
+        out: dict[str, list[Run]] = {}
+        for run in self.runs:
+            out.setdefault(run.method, []).append(run)
+        return {m: sorted(runs, key=lambda r: (r.seed is None, r.seed)) for m, runs in out.items()}
+
+
+def collect(runs: RunDir | Path | Sequence[RunDir | Path]) -> Collection:
+    """Gather the evaluated models of one run directory or several.
+
+    Of several evaluations of one model the newest counts. Row counts are those of the stages that led to the models.
+    """
+    given = [runs] if isinstance(runs, (RunDir, Path)) else list(runs)
+    folders = [r if isinstance(r, RunDir) else RunDir(r) for r in given]
+    found: list[Run] = []
+    counts: list[dict[str, Any]] = []
+    recipes: dict[str, str] = {}
+    for folder in folders:
+        if not folder.path.is_dir():
+            raise PrefineError(f"there is no run directory {folder.path}")
+        results = _results(folder)
+        here = _runs(folder, results)
+        found += here
+        counts += _counts(folder, results, here)
+        for file in sorted(folder.path.glob("recipe*.yaml")):
+            recipes[str(file)] = file.read_text()
+    if not found:
+        names = ", ".join(str(f.path) for f in folders)
+        raise PrefineError(f"{names} has no finished evaluation; run 'prefine evaluate' first")
+    _name(found)
+    versions = {k: v for run in found for k, v in (run.train.get("versions") or run.evaluated["versions"]).items()}
+    return Collection(found, counts, versions, recipes, [f.path for f in folders], _notes(found))
+
+
+def _results(folder: RunDir) -> dict[str, tuple[StageDir, dict[str, Any]]]:
+    """Every finished result of a run directory by its key, in the order of the stages."""
+    return {r.key: (r, r.manifest()) for stage in STAGES for r in folder.results(stage)}
+
+
+def _runs(folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]]) -> list[Run]:
+    """The newest evaluation of each trained model, in the order of training."""
+    newest: dict[str, Run] = {}
+    for result, manifest in results.values():
+        if manifest.get("content") != "scores" or not (result.path / SCORES).exists():
+            continue
+        scores = json.loads((result.path / SCORES).read_text())
+        key = scores.get("train_key") or ""
+        place, train = results.get(key, (None, {}))
+        lineage = _lineage(result.key, results)
+        settings: dict[str, Any] = {}
+        for other in lineage:
+            stage, made = results[other][0].stage, results[other][1].get("settings") or {}
+            settings |= flatten(made, "" if stage == "train" else stage)
+        newest[key] = Run(
+            label=scores["name"],
+            method=scores["name"],
+            folder=folder.path.name,
+            key=key,
+            seed=train.get("seed", settings.get("train.seed")),
+            train=train,
+            evaluated=manifest,
+            scores=scores,
+            settings=settings,
+            lineage=lineage,
+            log=read_log(place),
+            groups=list(result.groups()),
+        )
+    return sorted(newest.values(), key=lambda r: (r.train.get("created", ""), r.label))
+
+
+def _lineage(key: str, results: dict[str, tuple[StageDir, dict[str, Any]]]) -> list[str]:
+    """The keys of a result and of all that it was made from, in the order of the stages."""
+    seen, queue = {key}, [key]
+    while queue:
+        for other in (results[queue.pop()][1].get("inputs") or {}).values():
+            if other in results and other not in seen:
+                seen.add(other)
+                queue.append(other)
+    return [k for k in results if k in seen]
+
+
+def read_log(place: StageDir | None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; values that are not finite numbers are left out of a row."""
+    path = place.path / "metrics.jsonl" if place else None
+    if path is None or not path.exists():
+        return []
+    rows = [json.loads(row) for row in path.read_text().splitlines() if row.strip()]
+    return [{k: v for k, v in r.items() if isinstance(v, (int, float)) and math.isfinite(v)} for r in rows]
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys below `prefix`."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(item, dict) and item:
+            out |= flatten(item, name)
+        else:
+            out[name] = item
+    return out
+
+
+def _counts(
+    folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]], runs: Iterable[Run]
+) -> list[dict[str, Any]]:
+    """Row counts of the stages that the runs descend from."""
+    wanted = {key for run in runs for key in run.lineage}
+    return [
+        _count(folder, result.stage, result, manifest)
+        for key, (result, manifest) in results.items()
+        if key in wanted and manifest.get("counts")
+    ]
+
+
+def _count(folder: RunDir, stage: str, result: StageDir, manifest: dict[str, Any]) -> dict[str, Any]:
+    counts = manifest["counts"]
+    return {
+        "run": folder.path.name,
+        "stage": stage,
+        "label": result.path.name,
+        "rows_in": counts["rows_in"],
+        "rows_out": counts["rows_out"],
+        "dropped": counts.get("dropped") or {},
+        "extra": counts.get("extra") or {},
+        "seconds": manifest.get("seconds"),
+    }
+
+
+def _name(runs: list[Run]) -> None:
+    """Labels that tell the runs apart. Runs that differ in nothing but the seed are one method.
+
+    Runs of one name with other settings, or with one seed in several directories, are different methods.
+    """
+    for run in runs:
+        run.method = _without_seed(run.method, run.seed)
+    for same in _grouped(runs, lambda r: r.method).values():
+        differ = [k for k in differing(same) if not k.startswith("evaluate.") and not _is_seed(k)]
+        for run in same:
+            marks = ", ".join(f"{k.removeprefix('train.')}={run.settings.get(k)}" for k in differ[:3])
+            run.method = f"{run.method} ({marks})" if marks else run.method
+    for same in _grouped(runs, lambda r: r.method).values():
+        if len({r.seed for r in same}) < len(same) and len({r.folder for r in same}) > 1:
+            for run in same:
+                run.method = f"{run.folder}/{run.method}"
+    for method, same in _grouped(runs, lambda r: r.method).items():
+        for run in same:
+            alone = sum(r.seed == run.seed for r in same) == 1
+            run.label = (
+                method if len(same) == 1 else f"{method}, seed {run.seed}" if alone else f"{method}, {run.key[:6]}"
+            )
+
+
+def _grouped(runs: list[Run], by: Callable[[Run], str]) -> dict[str, list[Run]]:
+    out: dict[str, list[Run]] = {}
+    for run in runs:
+        out.setdefault(by(run), []).append(run)
+    return out
+
+
+def _is_seed(key: str) -> bool:
+    return key.rpartition(".")[2] == "seed"
+
+
+def _without_seed(name: str, seed: int | None) -> str:
+    """`dpo` for `dpo-1` or `dpo_seed1` when 1 is the seed; any other name as it is."""
+    return re.sub(rf"[-_.+ ]+(seed)?[-_. ]*{seed}$", "", name) or name if seed is not None else name
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """The settings that are not the same in all runs."""
+    keys = sorted({k for r in runs for k in r.settings})
+    return [k for k in keys if len({json.dumps(r.settings.get(k), sort_keys=True) for r in runs}) > 1]
+
+
+def _notes(runs: list[Run]) -> list[str]:
+    """What stands in the way of comparing the runs with each other."""
+    out = []
+    if len({r.scores.get("comparable") for r in runs}) > 1:
+        out.append(
+            "The runs were not all evaluated on the same prompts with the same sampling: compare them with care."
+        )
+    starts = _grouped(runs, lambda r: str(r.scores.get("start")))
+    if len(starts) > 1:
+        parts = "; ".join(f"{', '.join(r.label for r in same)} from {start}" for start, same in starts.items())
+        out.append(f"The runs have different start models, and a win rate is against a run's own start: {parts}.")
+    return out
