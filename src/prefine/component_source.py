@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import math
@@ -84,6 +85,7 @@ def modules_of(package: str) -> list[tuple[str, Path]]:
     return [(f"{package}.{p.stem}", p) for p in files]
 
 
+@functools.lru_cache(maxsize=256)
 def parse(path: Path) -> ast.Module:
     """The syntax tree of a source file; a mistake in it is an error that names the line."""
     try:
@@ -141,10 +143,15 @@ def _base(name: str, entries: dict[str, Entry], tree: ast.Module) -> Entry | Non
         return entries[name]
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names):
-            source = source_of(node.module)
-            scanned = scan(node.module, source) if source and source.suffix == ".py" else []
-            return next((e for e in scanned if e.cls == name), None)
+            return next((e for e in _scanned(node.module) if e.cls == name), None)
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _scanned(module: str) -> list[Entry]:
+    """The classes of a module that others derive from; empty where its source cannot be found."""
+    source = source_of(module)
+    return scan(module, source) if source is not None and source.suffix == ".py" else []
 
 
 def _registered_name(node: ast.ClassDef) -> str:

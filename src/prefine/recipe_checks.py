@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from typing import Any
 from prefine import registry
 from prefine.component_source import Entry, source_of, top_level_names
 from prefine.errors import PrefineError, nearest
-from prefine.recipe import Pair
+from prefine.recipe import Model, Pair
 from prefine.recipe_yaml import Document
 from prefine.recipe_yaml import Path as Keys
+from prefine.type_words import size_words
 
 EMBEDDED = ("tiny-student", "tiny-teacher")
 DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
 MODEL_SETTINGS = ("path", "model", "teacher")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
+_NEUTRAL = {"prompt", "id", "task", "source", "split"}
+"""Columns of formats with responses that prompts by themselves may have, too."""
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
@@ -42,7 +46,7 @@ def path_checks(document: Document, folder: Path) -> None:
     if isinstance(path := _get(data, "model", "path"), str):
         _check_model(document, ("model", "path"), path, folder)
     template = _get(data, "model", "chat_template")
-    if isinstance(template, str) and template not in ("chatml", "plain") and "{" not in template:
+    if isinstance(template, str):
         _check_file(document, ("model", "chat_template"), template, folder, "chat template", ["chatml", "plain"])
     for i, run in enumerate(_list(data, "evaluate", "against")):
         if isinstance(run, str):
@@ -51,6 +55,10 @@ def path_checks(document: Document, folder: Path) -> None:
         for name, value in (_get(data, *keys) or {}).items():
             if name in MODEL_SETTINGS and isinstance(value, str):
                 _check_model(document, (*keys, name), value, folder)
+            elif name in MODEL_SETTINGS and isinstance(value, dict):
+                _check_model_block(document, (*keys, name), value, folder)
+            elif name == "template" and isinstance(value, str):
+                _check_file(document, (*keys, name), value, folder, "template", ["tiny_world"])
             elif name == "function" and isinstance(value, str):
                 _check_function(document, (*keys, name), value)
 
@@ -68,6 +76,8 @@ def cross_checks(document: Document) -> None:
             document.add(("pair",), "nothing scores the generated responses; add a label section")
         elif _gives(data, "scores") is False:
             document.add(("pair",), f"{_format(data)} has no scores to pair by; add a label section")
+    if _section(data, "report") and not _section(data, "evaluate"):
+        document.add(("report",), "there is nothing to report without an evaluation; add an evaluate section")
     _check_scores(document)
     _check_objective(document)
 
@@ -104,8 +114,8 @@ def _check_objective(document: Document) -> None:
                 e.name for e in registry.pairers.entries().values() if e.attributes.get("group_size", 0) == wanted
             ]
             text = (
-                f"the objective '{objective.name}' takes {_size(wanted)}, but the pairer '{pairer.name}' gives "
-                f"{_size(pairer.attributes['group_size'])}; pairers that fit: {', '.join(fitting) or 'none'}"
+                f"the objective '{objective.name}' takes {size_words(wanted)}, but the pairer '{pairer.name}' gives "
+                f"{size_words(pairer.attributes['group_size'])}; pairers that fit: {', '.join(fitting) or 'none'}"
             )
             place = ("pair", "pairer", "name") if isinstance(_get(data, "pair", "pairer"), dict) else ("pair",)
             document.add(place, text)
@@ -114,12 +124,12 @@ def _check_objective(document: Document) -> None:
             ("train", "objective", "name"),
             f"the objective '{objective.name}' needs scores and {_format(data)} has none; add a label section",
         )
+    most, sampled = objective.attributes.get("max_group_size"), _get(data, "generate", "num_responses")
+    if wanted is None and isinstance(most, int) and isinstance(sampled, int) and sampled > most:
+        text = f"the objective '{objective.name}' takes at most {most} responses of a prompt, not {sampled}"
+        document.add(("generate", "num_responses"), text)
     if _gives(data, "responses") is False and not _section(data, "generate"):
         document.add(("train",), f"{_format(data)} has no responses to train on; add generate, label and pair sections")
-
-
-def _size(group_size: int | None) -> str:
-    return {None: "ranked lists", 1: "single responses", 2: "pairs"}.get(group_size, f"groups of {group_size}")
 
 
 def _check_data(document: Document, keys: Keys, path: str, folder: Path) -> None:
@@ -129,7 +139,7 @@ def _check_data(document: Document, keys: Keys, path: str, folder: Path) -> None
     looks_local = path.endswith(DATA_SUFFIXES) or _looks_local(path, folder)
     if _found(document, keys, path, folder) or not looks_local or any(c in path for c in "*?["):
         return
-    document.add(keys, f"there is no file {path}{_neighbour(path, folder)}")
+    document.add(keys, f"there is no file {path}{_neighbor(path, folder)}")
 
 
 def _check_model(document: Document, keys: Keys, path: str, folder: Path) -> None:
@@ -139,15 +149,24 @@ def _check_model(document: Document, keys: Keys, path: str, folder: Path) -> Non
     if close:
         document.add(keys, f"there is no model '{path}'; did you mean '{close[0]}'?")
     elif _looks_local(path, folder):
-        document.add(keys, f"there is no model folder {path}{_neighbour(path, folder)}")
+        document.add(keys, f"there is no model folder {path}{_neighbor(path, folder)}")
     elif not _HUB_ID.match(path):
         document.add(keys, f"'{path}' is neither a folder nor a hub id (name or owner/name)")
 
 
+def _check_model_block(document: Document, keys: Keys, block: dict[str, Any], folder: Path) -> None:
+    """A model given as a section, `{path: ..., dtype: ...}`, with the keys of the recipe's own `model`."""
+    for key in block:
+        if key not in Model.model_fields:
+            document.add((*keys, key), f"unknown key{nearest(str(key), Model.model_fields)}")
+    if isinstance(block.get("path"), str):
+        _check_model(document, (*keys, "path"), block["path"], folder)
+
+
 def _check_file(document: Document, keys: Keys, path: str, folder: Path, what: str, words: list[str]) -> None:
-    if not _found(document, keys, path, folder):
+    if path not in words and not _found(document, keys, path, folder):
         close = difflib.get_close_matches(path, words, n=1, cutoff=0.6)
-        hint = f"; did you mean '{close[0]}'?" if close else _neighbour(path, folder)
+        hint = f"; did you mean '{close[0]}'?" if close else _neighbor(path, folder)
         document.add(keys, f"there is no {what} {path}{hint}")
 
 
@@ -171,35 +190,31 @@ def _check_function(document: Document, keys: Keys, text: str) -> None:
 
 def _found(document: Document, keys: Keys, path: str, folder: Path) -> bool:
     """Whether the path exists; one that exists only beside the recipe is put in its place in the data."""
-    plain = Path(path).expanduser()
-    beside = folder / plain
-    if not plain.exists() and not beside.exists():
+    plain = os.path.expanduser(path)
+    beside = os.path.join(folder, plain)
+    if not plain or not (os.path.exists(plain) or os.path.exists(beside)):
         return False
-    found = plain if plain.exists() else beside
-    if str(found) != path and (found is beside or path.startswith("~")):
-        target = _get(document.data, *keys[:-1])
-        target[keys[-1]] = str(found)
+    found = plain if os.path.exists(plain) else beside
+    if found != path:
+        _get(document.data, *keys[:-1])[keys[-1]] = found
     return True
 
 
 def _looks_local(path: str, folder: Path) -> bool:
     first = path.split("/", 1)[0]
-    return (
-        path.startswith((".", "/", "~"))
-        or path.count("/") > 1
-        or ("/" in path and (Path(first).is_dir() or (folder / first).is_dir()))
-    )
+    below = "/" in path and (os.path.isdir(first) or os.path.isdir(folder / first))
+    return path.startswith((".", "/", "~")) or path.count("/") > 1 or below
 
 
-def _neighbour(path: str, folder: Path) -> str:
+def _neighbor(path: str, folder: Path) -> str:
     """The nearest existing name beside a path that does not exist, or the part of the path that is missing."""
-    plain = Path(path).expanduser()
+    plain = Path(os.path.expanduser(path))
     for parent in dict.fromkeys([plain.parent, (folder / plain).parent]):
-        if parent.is_dir():
+        if os.path.isdir(parent):
             close = difflib.get_close_matches(plain.name, [p.name for p in parent.iterdir()], n=1, cutoff=0.5)
             if close:
                 return f"; did you mean '{plain.parent / close[0]}'?"
-    missing = [p for p in plain.parents if not p.exists() and not (folder / p).exists()]
+    missing = [p for p in plain.parents if not os.path.exists(p) and not os.path.exists(folder / p)]
     return f" (and no folder {missing[-1]})" if missing else f" (looked in the current folder and in {folder})"
 
 
@@ -264,7 +279,7 @@ def _gives(data: Any, what: str) -> bool | None:
 
 def _only_prompts(path: Any) -> bool:
     """Whether the first row of a local JSON Lines file has a prompt and nothing that a format reads as a response."""
-    if not isinstance(path, str) or not path.endswith((".jsonl", ".jsonl.gz")) or not Path(path).is_file():
+    if not isinstance(path, str) or not path.endswith((".jsonl", ".jsonl.gz")) or not os.path.isfile(path):
         return False
     try:
         with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8") as lines:
@@ -275,4 +290,4 @@ def _only_prompts(path: Any) -> bool:
         return False
     formats = registry.formats.entries().values()
     answers = {c for e in formats if e.attributes.get("tells") != "prompts" for c in e.attributes.get("columns", ())}
-    return "prompt" in row and not answers & (set(row) - {"prompt"})
+    return "prompt" in row and not answers & (set(row) - _NEUTRAL)

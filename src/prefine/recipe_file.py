@@ -132,11 +132,7 @@ def _override(document: Document, text: str) -> None:
         del document.lines[known]
     document.problems = [p for p in document.problems if p.path[: len(path)] != path]
     document.lines[path] = None
-    value = recipe_yaml.parse_value(value_text, path, document)
-    if isinstance(target, list) and path[-1] == len(target):
-        target.append(value)
-    else:
-        target[path[-1]] = value
+    _assign(target, path, recipe_yaml.parse_value(value_text, path, document))
 
 
 def _step(target: Any, key: str) -> str | int | None:
@@ -150,14 +146,23 @@ def _step(target: Any, key: str) -> str | int | None:
 
 def _enter(target: Any, step: str | int, document: Document, path: recipe_yaml.Path, empty: Any) -> Any:
     """The value at `step`, made of `empty` where there is none."""
-    missing = step == len(target) if isinstance(target, list) else target.get(step) is None
-    if missing:
+    value = target[int(step)] if isinstance(target, list) and step != len(target) else None
+    if isinstance(target, dict):
+        value = target.get(step)
+    if value is None:
         document.lines[path] = None
-        if isinstance(target, list):
-            target.append(empty)
-        else:
-            target[step] = empty
-    return target[step]
+        _assign(target, path, empty)
+        return empty
+    return value
+
+
+def _assign(target: Any, path: recipe_yaml.Path, value: Any) -> None:
+    """Set the last step of `path` in the list or mapping that holds it; the index after the last one appends."""
+    if isinstance(target, list) and path[-1] == len(target):
+        target.append(value)
+        return
+    holder: Any = target
+    holder[path[-1]] = value
 
 
 def _complete_components(document: Document) -> dict[str, Any]:
@@ -241,8 +246,9 @@ def _matches(data: Any, pattern: tuple[str, ...]) -> Iterator[recipe_yaml.Path]:
         keys = list(range(len(data)))
     elif first != "*" and isinstance(data, dict) and first in data:
         keys = [first]
+    inside: Any = data
     for key in keys:
-        yield from ((key, *tail) for tail in _matches(data[key], rest))
+        yield from ((key, *tail) for tail in _matches(inside[key], rest))
 
 
 def _at(data: Any, path: recipe_yaml.Path) -> Any:
@@ -259,5 +265,5 @@ def _replaced(data: Any, path: recipe_yaml.Path, value: Any) -> Any:
     if not path:
         return value
     copy: Any = list(data) if isinstance(data, list) else dict(data)
-    copy[path[0]] = _replaced(data[path[0]], path[1:], value)
+    copy[path[0]] = _replaced(copy[path[0]], path[1:], value)
     return copy

@@ -41,8 +41,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would read as something else."""
+    """Quotes text that YAML 1.1 or 1.2 would read as something else, and escapes what cannot be printed."""
 
+    def represent_text(self, text: str) -> yaml.Node:
+        return self.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, _pattern, _first)

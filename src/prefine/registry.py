@@ -113,7 +113,8 @@ class Registry:
     def _named(self, name: Any) -> Entry:
         if not isinstance(name, str):
             example = next(iter(self.entries()), "...")
-            raise PrefineError(f"a {self.kind} needs a name, as in {{name: {example}}}")
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise PrefineError(f"{article} {self.kind} needs a name, as in {{name: {example}}}")
         return self.find(name)
 
     def build(self, block: dict[str, Any], **given: Any) -> Any:

@@ -62,6 +62,11 @@ def mismatch(wanted: Any, value: Any) -> str:
     return text
 
 
+def size_words(group_size: int | None) -> str:
+    """What an objective takes, or a pairer gives, by its `group_size`."""
+    return {None: "ranked lists", 1: "single responses", 2: "pairs"}.get(group_size, f"groups of {group_size}")
+
+
 def _parts(wanted: Any) -> tuple[Any, ...]:
     if typing.get_origin(wanted) is typing.Annotated:
         return _parts(typing.get_args(wanted)[0])

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 class Responses:
     """B examples with K responses each, chosen (or best) first.
 
-    logps: (B, K) summed log-probs under the policy, nats. lengths: (B, K) trained tokens. ref_logps: (B, K) under the frozen
-    start model, for objectives that need a reference. scores: (B, K) from the labelers, higher is better, for those that need
+    logps: (B, K) summed log-probs under the policy, nats. lengths: (B, K) trained tokens. ref_logps: (B, K) under the
+    frozen
+    start model, for objectives that need a reference. scores: (B, K) from the labelers, higher is better, for those
+    that need
     scores.
     """
 
@@ -27,7 +29,8 @@ class Responses:
 class Objective(nn.Module):
     """Turns response log-probs into one loss per example.
 
-    Settings are the constructor's arguments, state is in buffers (saved with every checkpoint). The training loop reads the
+    Settings are the constructor's arguments, state is in buffers (saved with every checkpoint). The training loop
+    reads the
     declarations below and provides what is needed; it never asks for a name.
     """
 

@@ -17,10 +17,12 @@ from prefine.registry import objectives
 class PAD(Objective):
     """PAD: the student's distribution over the orders of its responses is trained towards the teacher's.
 
-    Formula: ppd JSD(PL(teacher_beta t), PL(beta s)); vpd -log PL(teacher's order | beta s); s = logp / n, t the teacher's score
+    Formula: ppd JSD(PL(teacher_beta t), PL(beta s)); vpd -log PL(teacher's order | beta s); s = logp / n, t the
+    teacher's score
     Paper: Preference-Aligned Distillation, arXiv:2502.14272
     Defaults: beta 10 (sane 2 to 10), teacher_beta 1 (a large one saturates), up to 6 responses by enumeration of orders
-    Disagreements: the released code swaps the KL arguments and mixes the batch; this is the true Jensen-Shannon divergence
+    Disagreements: the released code swaps the KL arguments and mixes the batch; this is the true Jensen-Shannon
+    divergence
     """
 
     group_size: ClassVar[int | None] = None
