@@ -212,6 +212,7 @@ PAIR_SCHEMA = pa.schema(
         ("responses", pa.list_(_MESSAGES)),
         ("candidate_ids", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float64())),
+        ("finished", pa.list_(pa.bool_())),
     ]
 )
 """Arrow schema of a training example, see `Example`."""
@@ -232,6 +233,8 @@ class Example:
     candidate_ids: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     split: str = "train"
+    finished: list[bool] = field(default_factory=list)
+    """False for a response that was cut off when it was sampled, whose end must not be trained; empty: all ended."""
 
 
 def group_to_row(group: Group) -> dict[str, Any]:

@@ -169,6 +169,35 @@ def test_the_token_after_each_row_with_what_rows_share_computed_once(model):
     assert torch.allclose(got, want, atol=2e-5)
 
 
+@pytest.mark.parametrize("kind", ["GPT2", "Mistral", "Gemma3Text", "Lfm2"])
+def test_models_with_other_positions_windows_and_caches(kind, tokenizer):
+    import transformers
+
+    common = {"vocab_size": 259, "initializer_range": 0.2, "eos_token_id": 2, "bos_token_id": None, "pad_token_id": 0}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    windows = {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 6}
+    more = {
+        "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+        "Mistral": {**sizes, **windows},
+        "Gemma3Text": {**sizes, **windows, "query_pre_attn_scalar": 8},
+        "Lfm2": {**sizes, "num_key_value_heads": 2, "full_attn_idxs": [1]},
+    }[kind]
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(
+        getattr(transformers, kind + "Config")(**common, **more)
+    ).eval()
+    rows = [[5, 6, 7], [9] * 11, [40, 41, 42, 43, 44, 45, 46, 47]]
+    greedy = sample_ids(model, tokenizer, rows, list("abc"), Decoding(temperature=0.0, max_new_tokens=10))
+    for row, [found] in zip(rows, greedy, strict=True):
+        ids = torch.tensor([row])
+        theirs = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10)
+        assert found.token_ids == theirs[0, len(row) :].tolist()
+    families = [[[*rows[1], 4], [*rows[1], 8, 9, 10]], [rows[2]]]
+    with torch.no_grad():
+        want = torch.stack([model(torch.tensor([row])).logits[0, -1] for family in families for row in family])
+    assert torch.allclose(last_logits(model, families), want, atol=2e-5)
+
+
 def test_a_batch_that_does_not_fit_is_halved(model, tokenizer, monkeypatch):
     from prefine.generate.sampling import _Batch
 

@@ -141,7 +141,6 @@ def test_choice_reports_the_position_bias(tiny_model_dir):
     # Two of three pairs are decided by the order alone.
     assert facts["flip_rate"] == pytest.approx(2 / 3, abs=1e-6)
     assert facts["swing"] == pytest.approx((4 * 0.5 + 2 * 0.0) / 6, abs=1e-6)
-    assert facts["scored"] == 3
 
 
 def test_labels_must_be_single_tokens(tokenizer):

@@ -36,6 +36,13 @@ def test_several_scorers_must_be_chosen_from():
     assert weights("likelihood", [group]) == {"likelihood": 1.0}
 
 
+def test_scores_that_only_held_out_prompts_have_do_not_count():
+    held_out = group_with({"likelihood": 0.0, "human": 1.0})
+    held_out.split = "test"
+    assert weights(None, [group_with({"likelihood": -1.0}), held_out]) == {"likelihood": 1.0}
+    assert weights("human", [group_with({"likelihood": -1.0}), held_out]) == {"human": 1.0}
+
+
 def test_unknown_scorers_and_no_scores_are_named():
     group = group_with({"likelihood": -1.0})
     with pytest.raises(PrefineError, match="did you mean 'likelihood'"):

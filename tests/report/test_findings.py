@@ -75,4 +75,4 @@ def test_warnings_of_several_seeds_are_one_line(data):
     twin = copy.deepcopy(data["runs"][0])
     data["runs"] = [{**twin, "name": f"dpo, seed {i}", "method": "dpo", "truncated": 0.2} for i in range(3)]
     cut = [w for w in warnings(data) if "cut off" in w]
-    assert len(cut) == 1 and cut[0].startswith("dpo, 3 seeds, dpo, seed 0 for one: ")
+    assert len(cut) == 1 and cut[0].startswith("dpo (3 seeds; numbers of seed 0): ")

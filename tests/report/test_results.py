@@ -116,6 +116,12 @@ def test_markdown_table(demo_run):
     assert len({line.count("|") for line in lines[2:8]}) == 1
 
 
+def test_markdown_table_leaves_out_what_was_not_measured(tmp_path):
+    run = made_up_run(tmp_path / "demo", {"dpo": 0.05}, prompts=6, metric=False)
+    header = markdown(results(collect(run))).splitlines()[2]
+    assert "win" not in header and "gold" not in header and "reward accuracy" in header
+
+
 def test_interval_text():
     assert interval_text({"value": 0.5625, "low": 0.5, "high": 0.625}) == "56.2\u202f% [50.0, 62.5]"
     assert interval_text({"value": 0.5, "low": None, "high": None}) == "50.0\u202f%"

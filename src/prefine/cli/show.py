@@ -188,9 +188,12 @@ class _Encoder:
 
         prompt = row.messages if isinstance(row, Group) else row.prompt
         responses = [c.completion for c in row.candidates] if isinstance(row, Group) else row.responses
+        finished = (
+            [c.finish_reason != "length" for c in row.candidates] if isinstance(row, Group) else row.finished or None
+        )
         limits = {} if self.train is None else {"max_length": self.train.max_length, "overlong": self.train.overlong}
         try:
-            encoded = encode(self.tokenizer, prompt, responses, plain_text=self.plain_text, **limits)
+            encoded = encode(self.tokenizer, prompt, responses, plain_text=self.plain_text, finished=finished, **limits)
         except Dropped as dropped:
             yield f"  tokens: this row would be dropped ({dropped})"
             return

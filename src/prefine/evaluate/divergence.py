@@ -145,7 +145,11 @@ def _encode(
         if not _ranked(example):
             continue
         try:
-            encoded.append(encode(models.tokenizer(), example.prompt, example.responses, **options))
+            encoded.append(
+                encode(
+                    models.tokenizer(), example.prompt, example.responses, finished=example.finished or None, **options
+                )
+            )
             kept.append(example)
         except Dropped as error:
             dropped[error.reason] = dropped.get(error.reason, 0) + 1

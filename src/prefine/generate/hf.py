@@ -53,8 +53,9 @@ class HFGenerator(Generator):
         self._generator: dict[str, str] = {}
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
-        from prefine.models.load import load_model, load_tokenizer, model_digest
+        from prefine.models.load import load_model, load_tokenizer, model_digest, set_threads
 
+        set_threads(recipe.threads)
         spec = self.spec or recipe.model
         self.plain_text = recipe.data.plain_text
         if self.seed is None:

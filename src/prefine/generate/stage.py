@@ -30,7 +30,13 @@ def run(recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress) 
     generator: Generator = generators.build(section.generator)
     facts = generator.prepare(recipe)
     sample_all(generator, groups, {g.id for g in wanted}, section.num_responses, folder, progress)
-    return balance(generator, groups, {g.id for g in wanted}, folder), facts
+    counts = balance(generator, groups, {g.id for g in wanted}, folder)
+    n = {name: int(value) for name, value in counts.extra.items()}
+    progress.line(
+        f"  {n['responses']} responses, {n['tokens'] / n['responses']:.1f} tokens each; {n['finish_length']} cut at "
+        f"the length limit, {n['empty_response']} empty, {n['duplicate_responses']} duplicates"
+    )
+    return counts, facts
 
 
 def sample_all(

@@ -56,7 +56,7 @@ class Choice(Labeler):
         from prefine.models.load import model_digest
 
         self.template = load_template(self.template_name)
-        self.model, self.tokenizer = load_teacher(self.spec)
+        self.model, self.tokenizer = load_teacher(self.spec, recipe.threads)
         self.labels = label_ids(self.tokenizer, self.spec.path)
         return {
             "model": self.spec.path,
@@ -133,14 +133,13 @@ class Choice(Labeler):
         return out
 
     def facts(self, groups: Iterable[Group]) -> dict[str, Any]:
-        """Coverage, and the teacher's position bias: 0 for one that does not mind the order.
+        """The teacher's position bias, 0 for one that does not mind the order.
 
         position_bias: mean of P(first) - P(second); swing: mean of |P(A | i, j) - P(B | j, i)|, how far the order moves
         a response's chance; flip_rate: share of pairs that the two orders decide differently; none_mass: mean P(None).
         """
-        rows = list(groups)
         seen: dict[str, list[float]] = {aspect: [] for aspect in ORDERED}
-        for group in rows:
+        for group in groups:
             for candidate in group.candidates:
                 for aspect in ORDERED:
                     last = latest(candidate, self.name, aspect)
@@ -149,7 +148,6 @@ class Choice(Labeler):
         mean = {k: round(math.fsum(v) / len(v), 6) if v else None for k, v in seen.items()}
         bias = None if mean["first"] is None or mean["second"] is None else round(mean["first"] - mean["second"], 6)
         return {
-            **super().facts(rows),
             "position_bias": bias,
             "swing": mean["swing"],
             "flip_rate": mean["flip"],

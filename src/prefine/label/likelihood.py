@@ -44,7 +44,7 @@ class Likelihood(Labeler):
         from prefine.generate.forward import context_length
         from prefine.models.load import model_digest
 
-        self.model, self.tokenizer = load_teacher(self.spec)
+        self.model, self.tokenizer = load_teacher(self.spec, recipe.threads)
         self.plain_text = recipe.data.plain_text
         self.limit = self.max_length or context_length(self.model)
         return {"model": self.spec.path, "digest": model_digest(self.spec), "reduce": self.reduce}

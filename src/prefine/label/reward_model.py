@@ -39,8 +39,9 @@ class RewardModel(Labeler):
         self.name = as_name or "reward_model"
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
-        from prefine.models.load import load_tokenizer, model_digest
+        from prefine.models.load import load_tokenizer, model_digest, set_threads
 
+        set_threads(recipe.threads)
         self.tokenizer = load_tokenizer(self.spec)
         self.model = self._load()
         self.plain_text = recipe.data.plain_text

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from prefine.errors import PrefineError
-from prefine.label.base import Labeler
+from prefine.label.base import Labeler, summary
 from prefine.label.teacher import release
 from prefine.progress import Progress, Step
 from prefine.recipe import Recipe
@@ -28,11 +28,16 @@ def run(recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress) 
     if not any(g.candidates for g in groups):
         raise PrefineError("label: no prompt has a response; add a generate section, or data with responses")
     try:
-        facts = {labeler.name: labeler.prepare(recipe) for labeler in made}
+        facts = {labeler.name: dict(labeler.prepare(recipe)) for labeler in made}
         seconds = _label_all(made, groups, folder, progress)
         finished = list(folder.groups())
         for labeler in made:
-            facts[labeler.name] |= {**labeler.facts(finished), "seconds": round(seconds[labeler.name], 3)}
+            facts[labeler.name] |= {
+                **summary(labeler.name, finished),
+                **labeler.facts(finished),
+                "seconds": round(seconds[labeler.name], 3),
+            }
+            progress.line(_line(labeler.name, facts[labeler.name]))
     finally:
         release()
     return _balance(len(groups), finished), {"labelers": facts}
@@ -73,6 +78,15 @@ def _checked(labeler: Labeler, part: list[Group], step: Step) -> list[list[list[
     if [len(row) for row in scores] != [len(g.candidates) for g in part]:
         raise PrefineError(f"labeler '{labeler.name}' did not return one list of scores for each response")
     return scores
+
+
+def _line(name: str, facts: dict[str, Any]) -> str:
+    """What a reader should see of a labeler's facts, in one line."""
+    parts = [f"  {name}: {facts['scored']} of {facts['responses']} responses scored"]
+    words = {"mean": "mean", "sd": "sd", "position_bias": "position bias", "flip_rate": "flip rate"}
+    parts += [f"{text} {facts[key]:.3f}" for key, text in words.items() if facts.get(key) is not None]
+    parts += [f"{n} {status}" for status, n in facts["missing"].items()]
+    return ", ".join(parts)
 
 
 def _balance(rows: int, finished: list[Group]) -> Counts:

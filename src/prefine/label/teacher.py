@@ -16,10 +16,11 @@ def teacher_spec(model: str | dict) -> Model:
     return model_spec(model)
 
 
-def load_teacher(spec: Model) -> tuple[Any, Any]:
-    """The model and its tokenizer, kept until `release`."""
-    from prefine.models.load import load_model, load_tokenizer
+def load_teacher(spec: Model, threads: int | None = None) -> tuple[Any, Any]:
+    """The model and its tokenizer, kept until `release`; `threads` are the recipe's."""
+    from prefine.models.load import load_model, load_tokenizer, set_threads
 
+    set_threads(threads)
     key = spec.model_dump_json()
     if key not in _held:
         _held[key] = load_model(spec), load_tokenizer(spec)

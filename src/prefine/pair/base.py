@@ -102,6 +102,7 @@ def example(group: Group, ordered: Sequence[Candidate], scores: Sequence[float] 
         candidate_ids=ids,
         scores=list(scores),
         split=group.split,
+        finished=[c.finish_reason != "length" for c in ordered] if any(c.finish_reason for c in ordered) else [],
     )
 
 

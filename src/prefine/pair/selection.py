@@ -23,11 +23,13 @@ def weights(
 ) -> dict[str, float]:
     """The weight of each scorer that decides; checked against the scorers that there are.
 
-    `wanted=None` means the only scorer there is. With several, or none, this is an error if scores are `required`, and
-    no weights at all otherwise.
+    `wanted=None` means the only scorer of the training prompts (held-out ones may have others, from their data). With
+    several, or none, this is an error if scores are `required`, and no weights at all otherwise.
     """
-    found = scorers(groups)
-    whole = sorted(name for name in found if "." not in name) or sorted(found)
+    rows = list(groups)
+    found = scorers(rows)
+    training = scorers(g for g in rows if g.split != "test") or found
+    whole = sorted(name for name in training if "." not in name) or sorted(training)
     if isinstance(wanted, str):
         wanted = {wanted: 1.0}
     if wanted is None:

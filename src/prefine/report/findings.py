@@ -41,10 +41,8 @@ def summary(data: dict[str, Any]) -> list[str]:
                 runs, "cooled_start", "Against the start cooled to the same diversity,", "what cooling alone gives"
             )
         )
-    pairs = [r for r in runs if r["reward_accuracy"] and r["reward_accuracy"]["value"] is not None]
-    if pairs and not any(r["win_rate"] for r in runs):
-        parts = [f"{r['name']} {interval_text(r['reward_accuracy'])}" for r in pairs]
-        out.append(f"The implicit reward ranks held-out pairs as labeled in {'; '.join(parts)}.")
+    if any(r["reward_accuracy"] for r in runs) and not any(r["win_rate"] for r in runs):
+        out.append(_sentence(runs, "reward_accuracy", "Ranking held-out pairs by implicit reward,", "a coin"))
     return out
 
 
@@ -54,7 +52,10 @@ def _who(data: dict[str, Any]) -> str:
     seeds = max(len(m["seeds"]) for m in data["methods"])
     over = f", {seeds} seeds each" if seeds > 1 else ""
     prompts = {r["prompts"] for r in data["runs"] if r["prompts"]}
-    on = f", evaluated on {min(prompts):,} held-out prompts" if prompts and data["start"] else ""
+    pairs = [r["reward_accuracy"]["pairs"] for r in data["runs"] if r["reward_accuracy"]]
+    parts = [f"{min(prompts):,} prompts"] if prompts and data["start"] else []
+    parts += [f"{min(pairs):,} pairs"] if pairs else []
+    on = f", evaluated on {' and '.join(parts)} held out from training" if parts else ""
     what = "One method" if len(methods) == 1 else f"{len(methods)} methods"
     return f"{what} ({', '.join(methods)}) trained from {start}{over}{on}."
 
@@ -99,7 +100,7 @@ def _warn(some: Sequence[dict[str, Any]], say: Callable[[dict[str, Any]], str]) 
     """One sentence per method; where several of its seeds call for it, the first speaks and the others are counted."""
     out = []
     for method, rows in _by_method(some).items():
-        who = rows[0]["name"] if len(rows) == 1 else f"{method}, {len(rows)} seeds, {rows[0]['name']} for one"
+        who = rows[0]["name"] if len(rows) == 1 else f"{method} ({len(rows)} seeds; numbers of seed {rows[0]['seed']})"
         out.append(f"{who}: {say(rows[0])}")
     return out
 
@@ -197,6 +198,9 @@ def _few(data: dict[str, Any]) -> list[str]:
     out = []
     if smallest < FEW_PROMPTS:
         out.append(f"Only {smallest} prompts: intervals are wide, and a little too narrow.")
+    pairs = [r["reward_accuracy"]["n"] for r in data["runs"] if r["reward_accuracy"]]
+    if pairs and not won and min(pairs) < FEW_PROMPTS:
+        out.append(f"Only {min(pairs)} prompts with pairs: intervals are wide, and a little too narrow.")
     missing = [r for r in won if r["win_rate"].get("missing")]
     return out + _warn(missing, lambda r: f"{r['win_rate']['missing']} prompts have no score and are left out.")
 

@@ -21,6 +21,7 @@ from prefine.schema import Candidate, Group, digest
 
 HERE = Path(__file__).parent
 SHOWN_MODELS = 6
+ABSENT = {"kl": "KL", "win_rate": "win rate", "reward_accuracy": "reward accuracy", "cooled_start": "cooled start"}
 
 
 def page(found: Collection, data: dict[str, Any], *, num_examples: int = 24) -> str:
@@ -97,7 +98,7 @@ def _results(found: Collection, data: dict[str, Any]) -> dict[str, Any]:
         for r in runs
         for w in r["against"]
     ]
-    reasons = sorted({f"{k.replace('_', ' ')} ({v})" for r in runs for k, v in r["absent"].items()})
+    reasons = sorted({f"{ABSENT.get(k, k)}: {v}" for r in runs for k, v in r["absent"].items()})
     return {
         "has": has,
         "metric": next((r["gold"]["metric"] for r in runs if r["gold"]), None),
@@ -207,6 +208,7 @@ def _answer(
         "name": name,
         "method": method,
         "text": greedy[0].text,
+        "cut": greedy[0].finish_reason == "length",
         "score": score,
         "gain": score - start if score is not None and start is not None and method is not None else None,
         "samples": [{"text": s.text, "score": s.score(metric) if metric else None} for s in samples],

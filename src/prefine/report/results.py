@@ -155,30 +155,39 @@ def trim(estimate: dict[str, Any]) -> dict[str, Any]:
     return {k: estimate.get(k) for k in EMPTY}
 
 
-COLUMNS = ("model", "win, greedy", "win, T=1", "vs cooled start", "gold, greedy", "gold, T=1", "words", "KL", "seconds")
-
-
 def markdown(data: dict[str, Any]) -> str:
-    """The results as a Markdown table, intervals in brackets."""
-    rows = [list(COLUMNS), ["---"] + ["---:"] * (len(COLUMNS) - 1)]
-    start = data["start"]
-    if start:
-        rows.append(["start", "", "", "", *_quality(start), "", ""])
-    for run in data["runs"]:
-        wins = [interval_text(run[k]) for k in ("win_rate", "win_rate_t1", "cooled_start")]
-        cost = number(run["seconds"]) if run["seconds"] is not None else DASH
-        kl = number(run["kl"]["value"]) if run["kl"] and run["kl"]["value"] is not None else DASH
-        rows.append([run["name"].replace("|", "/"), *wins, *_quality(run), kl, cost])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([f"# {data['title'] or data['run']}", "", *lines, "", *_seed_lines(data)]) + "\n"
+    """The results as a Markdown table, intervals in brackets; columns of what was not measured are left out."""
+    rows = [_columns(run) for run in data["runs"]]
+    first = [{"model": "start", **_quality(data["start"])}] if data["start"] else []
+    shown = [c for c in rows[0] if any(row[c] != DASH for row in rows)]
+    lines = [shown, ["---"] + ["---:"] * (len(shown) - 1)]
+    lines += [[row.get(c, "") for c in shown] for row in first + rows]
+    table = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([f"# {data['title'] or data['run']}", "", *table, "", *_seed_lines(data)]) + "\n"
 
 
-def _quality(entry: dict[str, Any]) -> list[str]:
-    """Gold greedy, gold at T=1 and words of a run or of the start."""
-    values = [(entry["gold"] or {}).get(mode) for mode in ("greedy", "t1")]
-    texts = [interval_text(v, as_percent=False) for v in values]
-    words = entry["length"]["t1"] or entry["length"]["greedy"]
-    return [*texts, number(words["words"]["value"]) if words and words["words"]["value"] is not None else DASH]
+def _columns(run: dict[str, Any]) -> dict[str, str]:
+    """A run's row of the Markdown table."""
+    return {
+        "model": run["name"].replace("|", "/"),
+        "win, greedy": interval_text(run["win_rate"]),
+        "win, T=1": interval_text(run["win_rate_t1"]),
+        "vs cooled start": interval_text(run["cooled_start"]),
+        **_quality(run),
+        "KL": interval_text(run["kl"], as_percent=False),
+        "reward accuracy": interval_text(run["reward_accuracy"]),
+        "seconds": number(run["seconds"]) if run["seconds"] is not None else DASH,
+    }
+
+
+def _quality(entry: dict[str, Any]) -> dict[str, str]:
+    """Gold and words of a run or of the start."""
+    scores, words = entry["gold"] or {}, entry["length"]["t1"] or entry["length"]["greedy"] or {}
+    return {
+        "gold, greedy": interval_text(scores.get("greedy"), as_percent=False),
+        "gold, T=1": interval_text(scores.get("t1"), as_percent=False),
+        "words": number(words["words"]["value"]) if words and words["words"]["value"] is not None else DASH,
+    }
 
 
 def _seed_lines(data: dict[str, Any]) -> list[str]:

@@ -111,6 +111,7 @@ def encode_examples(
                 max_length=recipe.train.max_length,
                 overlong=recipe.train.overlong,
                 plain_text=recipe.data.plain_text,
+                finished=example.finished or None,
             )
         except Dropped as dropped:
             counts.drop(dropped.reason)

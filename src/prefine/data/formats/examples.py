@@ -21,7 +21,7 @@ class Examples:
 
     rank = 2
     tells = "preferences"
-    columns = ("id", "group_id", "split", "prompt", "responses", "candidate_ids", "scores")
+    columns = ("id", "group_id", "split", "prompt", "responses", "candidate_ids", "scores", "finished")
 
     def matches(self, table: Columns) -> bool:
         return "candidate_ids" in table and table.has("prompt", "messages") and table.has("responses", "lists")
@@ -34,6 +34,8 @@ class Examples:
         found = [source.candidate(group, source.response(r, "responses")) for r in responses]
         if not found:
             raise Dropped("no_candidates")
+        for candidate, ended in zip(found, list_of(row.get("finished"), "finished"), strict=False):
+            candidate.finish_reason = "stop" if ended else "length"
         for candidate, score in zip(found, scores, strict=False):
             add_score(candidate, "score", score, source.notes)
         for better, worse in pairwise(found):

@@ -1,0 +1,102 @@
+"""Where models come from, and what identifies their weights."""
+
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from prefine.errors import PrefineError
+from prefine.models.load import device, load_model, load_tokenizer, model_digest, resolve, set_threads
+from prefine.models.policy import Policy
+from prefine.models.trees import pack
+from prefine.recipe import Model
+from tests.models.test_trees import items, tiny
+
+
+def test_embedded_models_load_by_name():
+    spec = Model(path="tiny-student")
+    tokenizer, model = load_tokenizer(spec), load_model(spec)
+    assert model.config.vocab_size == len(tokenizer) and not model.training
+    assert next(model.parameters()).dtype == torch.float32
+    assert next(load_model(Model(path="tiny-student", dtype="bfloat16")).parameters()).dtype == torch.bfloat16
+
+
+def test_a_missing_folder_names_the_nearest(tmp_path):
+    (tmp_path / "smollm").mkdir()
+    with pytest.raises(PrefineError, match=r"no folder .*smolm; did you mean 'smollm'\?"):
+        resolve(str(tmp_path / "smolm"))
+
+
+def test_a_folder_without_a_model_is_a_readable_error(tmp_path):
+    with pytest.raises(PrefineError, match="no model could be loaded from"):
+        load_model(Model(path=str(tmp_path)))
+    with pytest.raises(PrefineError, match=r"no config\.json, weights or adapter"):
+        model_digest(Model(path=str(tmp_path)))
+
+
+def test_a_run_that_has_not_finished_training_is_no_model(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(PrefineError, match="has not finished"):
+        resolve(str(tmp_path))
+
+
+def test_the_digest_sees_one_changed_weight(tmp_path, tiny_model_dir):
+    before = model_digest(Model(path=str(tiny_model_dir)))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in tiny_model_dir.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    assert model_digest(Model(path=str(copy))) == before
+    weights = load_file(copy / "model.safetensors")
+    next(iter(weights.values())).view(-1)[0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert model_digest(Model(path=str(copy))) != before
+    assert model_digest(Model(path=str(tiny_model_dir), dtype="bfloat16")) != before
+
+
+def test_an_adapter_trains_few_weights_and_starts_at_zero(tiny_model_dir):
+    plain = Policy(load_model(Model(path=str(tiny_model_dir))))
+    lora = Policy(load_model(Model(path=str(tiny_model_dir), lora_r=4), train=True))
+    trainable = [n for n, p in lora.named_parameters() if p.requires_grad]
+    assert trainable and all("lora_" in n for n in trainable)
+    packed = pack(items(seed=1)).to(device())
+    assert torch.allclose(lora(packed), plain(packed), atol=1e-5)
+
+
+def test_bfloat16_compute_is_near_float32():
+    model = tiny("llama")
+    packed = pack(items())
+    exact, rounded = Policy(model)(packed), Policy(model, bf16=True)(packed)
+    assert rounded.dtype == torch.float32
+    assert (exact - rounded).abs().max() < 0.03 * exact.abs().max()
+    assert not torch.equal(exact, rounded)
+    rounded.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_threads_follow_the_recipe(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        assert set_threads(1) == 1
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        assert set_threads(None) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_adapter_remembers_what_is_below_it(tmp_path, tiny_model_dir):
+    spec = Model(path=str(tiny_model_dir), lora_r=4)
+    model = load_model(spec, train=True)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.05)
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    below = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert below == str(tiny_model_dir)
+    merged = Policy(load_model(Model(path=str(tmp_path / "adapter"))))
+    packed = pack(items(seed=2)).to(device())
+    assert torch.allclose(merged(packed), Policy(model)(packed), atol=1e-4)
