@@ -166,7 +166,7 @@ def compute_chart(
         if s.y.low is not None and s.y.high is not None:
             out.append(line(px, y(s.y.low), px, y(s.y.high), "whisker", f' style="stroke:{color(s.color)}"'))
         out.append(marker(px, y(s.y.value), s.color) + "</g>")
-    out += _names_above(spots, x, y)
+    out += _names(spots, x, y)
     hover = [
         {"label": s.label, "color": color(s.color), "points": [[x(s.x), y(s.y.value), number(s.x), s.y.note]]}
         for s in spots
@@ -174,8 +174,8 @@ def compute_chart(
     return _svg(out, f"{name}; {y_label} against {x_label}", HEIGHT, {"x": x_label, "series": hover, "near": True})
 
 
-def _names_above(spots: Sequence[Spot], x: Scale, y: Scale) -> list[str]:
-    """The name of each group of spots over its highest bar; a name that would touch another moves up."""
+def _names(spots: Sequence[Spot], x: Scale, y: Scale) -> list[str]:
+    """The name of each group of spots over its highest bar; one that would touch another stands below, or lower."""
     groups: dict[str, list[Spot]] = {}
     for s in spots:
         groups.setdefault(s.label, []).append(s)
@@ -184,8 +184,9 @@ def _names_above(spots: Sequence[Spot], x: Scale, y: Scale) -> list[str]:
     for label, same in sorted(groups.items(), key=lambda g: min(s.x for s in g[1])):
         middle = sum(x(s.x) for s in same) / len(same)
         top = min(y(s.y.value if s.y.high is None else s.y.high) for s in same) - 7
+        below = max(y(s.y.value if s.y.low is None else s.y.low) for s in same) + LABEL_GAP + 6
         while any(abs(middle - px) < 7 * len(label) and abs(top - py) < LABEL_GAP for px, py in placed):
-            top -= LABEL_GAP
+            top = max(below, top + LABEL_GAP)
         placed.append((middle, top))
         out.append(text(middle, top, label, anchor="middle", cls="name", extra=f' style="fill:{color(same[0].color)}"'))
     return out
