@@ -17,6 +17,8 @@ LAYERS = [
         "recipe",
         "recipe_checks",
         "recipe_file",
+        "recipe_overrides",
+        "recipe_paths",
         "recipe_yaml",
         "registry",
         "rundir",
@@ -31,7 +33,7 @@ LAYERS = [
     {"label", "train"},
     {"evaluate"},
     {"report"},
-    {"__main__", "cli", "demo", "pipeline"},
+    {"__main__", "cli", "demo", "inputs", "pipeline"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

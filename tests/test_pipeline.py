@@ -29,6 +29,7 @@ train:
   objective: {{name: dpo}}
   learning_rate: 1e-3
   batch_size: 4
+  num_train_epochs: 3
 evaluate:
   metrics: [{{name: programmatic, function: "tests.scorers:share_of_vowels"}}]
   num_samples: 2
@@ -52,8 +53,13 @@ def recipe_file(tmp_path, tiny_model_dir, monkeypatch):
     return path
 
 
+def add_prompt(recipe_file):
+    data = recipe_file.with_name("prompts.jsonl")
+    data.write_text(data.read_text() + json.dumps({"prompt": "say elm"}) + "\n")
+
+
 def stage_dirs(run, stage):
-    return sorted(p.name.rsplit("-", 1)[0] for p in (run.path / stage).iterdir())
+    return sorted(r.path.name.rsplit("-", 1)[0] for r in run.results(stage) if r.manifest().get("content") != "samples")
 
 
 def test_from_prompts_to_a_report_with_shared_stages(recipe_file):
@@ -62,7 +68,11 @@ def test_from_prompts_to_a_report_with_shared_stages(recipe_file):
     assert [r.variant for r in recipes] == ["dpo", "simpo", "pad"]
     assert stage_dirs(run, "generate") == ["hf"] and stage_dirs(run, "label") == ["programmatic"]
     assert stage_dirs(run, "pair") == ["best_worst", "ranked"]
-    assert stage_dirs(run, "train") == ["dpo", "pad", "simpo"] and stage_dirs(run, "evaluate") == ["dpo", "pad", "simpo"]
+    assert stage_dirs(run, "train") == ["dpo", "pad", "simpo"] and stage_dirs(run, "evaluate") == [
+        "dpo",
+        "pad",
+        "simpo",
+    ]
     for stage in ("data", "generate", "label", "pair", "train", "evaluate"):
         for result in run.results(stage):
             counts = result.manifest()["counts"]
@@ -78,7 +88,7 @@ def test_from_prompts_to_a_report_with_shared_stages(recipe_file):
 
 def test_a_single_stage_names_the_one_it_needs(recipe_file):
     recipe = load_variants(recipe_file)[0]
-    with pytest.raises(PrefineError, match="'label' needs the result of 'generate'.*prefine generate"):
+    with pytest.raises(PrefineError, match=r"'label' needs the result of 'generate'.*prefine generate"):
         run_recipe(recipe, stages=["label"], progress=Progress.silent())
     run_recipe(recipe, stages=["generate"], progress=Progress.silent())
     run = run_recipe(recipe, stages=["label"], progress=Progress.silent())
@@ -95,7 +105,7 @@ def test_other_settings_change_only_the_keys_that_read_them(recipe_file):
     assert {s for s in base if base[s] != changed[s]} == {"train", "evaluate"}
     assert keys("train.logging_steps=3", "threads=1", "output_dir=elsewhere") == base
     assert keys("seed=1")["data"] == base["data"] and keys("seed=1")["generate"] != base["generate"]
-    recipe_file.with_name("prompts.jsonl").open("a").write(json.dumps({"prompt": "say elm"}) + "\n")
+    add_prompt(recipe_file)
     assert all(key != base[stage] for stage, key in keys().items())
 
 
@@ -118,7 +128,7 @@ def test_resume_always_names_what_changed(recipe_file, monkeypatch):
     other = load_variants(recipe_file, ["train.objective.beta=0.3"])[0]
     with pytest.raises(PrefineError, match=r"train\.objective\.beta: 0\.1 -> 0\.3"):
         run_recipe(other, progress=Progress.silent(), resume="always")
-    recipe_file.with_name("prompts.jsonl").open("a").write(json.dumps({"prompt": "say elm"}) + "\n")
+    add_prompt(recipe_file)
     with pytest.raises(PrefineError, match="data"):
         run_recipe(load_variants(recipe_file)[0], progress=Progress.silent(), resume="always")
 
@@ -162,3 +172,21 @@ def test_a_second_writer_is_refused(recipe_file):
     finally:
         done.set()
         process.join()
+
+
+def test_what_a_component_reads_is_part_of_the_key(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    source = tmp_path / "own_scores.py"
+    source.write_text("def score(prompt, response, task_meta):\n    return 1.0\n")
+    own = ["label.labelers.0.function=own_scores:score"]
+
+    def label_key(*more):
+        recipe = load_variants(recipe_file, [*own, *more])[0]
+        return next(
+            p.folder.key for p in plan(recipe, RunDir(recipe.run_path), Progress.silent()) if p.stage == "label"
+        )
+
+    before = label_key()
+    assert before == label_key("generate.generator.batch_tokens=999")
+    source.write_text("def score(prompt, response, task_meta):\n    return 2.0\n")
+    assert before != label_key()

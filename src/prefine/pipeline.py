@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 from collections.abc import Callable
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefine import registry
-from prefine.durable import sha256_file
 from prefine.errors import PrefineError
-from prefine.recipe import Data, Model, Recipe
+from prefine.inputs import component_inputs, source_digests, that_count, weights
+from prefine.recipe import Model, Recipe
 from prefine.recipe_file import save_recipe
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
 
@@ -76,6 +75,10 @@ def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Pr
             continue
         if planned.stage == "train":
             check_resume(planned, run, resume)
+        if not planned.folder.done:
+            from prefine.models.load import set_threads
+
+            set_threads(recipe.threads)
         ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
         progress.line(summary(planned, ran))
 
@@ -140,8 +143,8 @@ def _generate(recipe: Recipe, source: Planned, progress: Progress) -> Planned | 
     from prefine.generate import stage
 
     block = registry.generators.check(recipe.generate.generator)
-    settings = {**recipe.generate.model_dump(), "generator": block, "seed": recipe.seed}
-    inputs = {"groups": source.folder.key, "model": weights(recipe.model), **component_weights(block)}
+    settings = {**recipe.generate.model_dump(), "generator": that_count(block), "seed": recipe.seed}
+    inputs = {"groups": source.folder.key, "model": weights(recipe.model), **component_inputs(block, "generator")}
     return Planned(
         "generate", block["name"], settings, inputs, lambda folder: stage.run(recipe, folder, source.folder, progress)
     )
@@ -154,13 +157,13 @@ def _label(recipe: Recipe, source: Planned, progress: Progress) -> Planned | Non
 
     blocks = [registry.labelers.check(b) for b in recipe.label.labelers]
     inputs = {"groups": source.folder.key}
-    for block in blocks:
-        inputs.update(component_weights(block))
+    for i, block in enumerate(blocks):
+        inputs.update(component_inputs(block, f"labeler-{i}"))
     label = "+".join(str(b["name"]) for b in blocks)
     return Planned(
         "label",
         _plain(label),
-        {"labelers": blocks, "seed": recipe.seed},
+        {"labelers": [that_count(b) for b in blocks], "seed": recipe.seed},
         inputs,
         lambda folder: stage.run(recipe, folder, source.folder, progress),
     )
@@ -185,7 +188,7 @@ def _pair(recipe: Recipe, source: Planned, progress: Progress) -> Planned:
         "pair",
         block["name"],
         settings,
-        {"groups": source.folder.key},
+        {"groups": source.folder.key, **component_inputs(block, "pairer")},
         lambda folder: stage.run(full, folder, source.folder, progress),
     )
 
@@ -199,6 +202,7 @@ def _train(recipe: Recipe, pairs: Planned, progress: Progress, resume: str) -> P
         "model": recipe.model.model_dump(exclude={"path", "revision"}),
     }
     inputs = {"examples": pairs.folder.key, "model": weights(recipe.model)}
+    inputs.update(component_inputs(settings["train"]["objective"], "objective"))
     return Planned(
         "train",
         _plain(recipe.variant or str(recipe.train.objective["name"])),
@@ -217,6 +221,8 @@ def _evaluate(
     settings = {**recipe.evaluate.model_dump(), "seed": recipe.seed}
     settings["metrics"] = [registry.metrics.check(m) for m in recipe.evaluate.metrics]
     inputs = {"data": data.folder.key, "model": weights(recipe.model)}
+    for i, block in enumerate(settings["metrics"]):
+        inputs.update(component_inputs(block, f"metric-{i}"))
     for name, planned in (("examples", pairs), ("train", train)):
         if planned is not None:
             inputs[name] = planned.folder.key
@@ -239,54 +245,6 @@ def _evaluate(
         )
 
     return Planned("evaluate", train.label if train else "start", settings, inputs, work)
-
-
-def source_digests(data: Data) -> dict[str, str]:
-    """What the source's content hashes to: files and folders by their bytes, functions by their module's source."""
-    paths = [data.path] if isinstance(data.path, str) else data.path
-    out = {}
-    for i, name in enumerate(paths):
-        path = Path(name)
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-        if files:
-            out[f"source-{i}"] = stage_key("source", {}, {str(p.name): sha256_file(p) for p in files})
-        elif ":" in name:
-            out[f"source-{i}"] = function_digest(name)
-        else:
-            out[f"source-{i}"] = f"{name}@{data.revision or 'main'}"
-    return out
-
-
-def function_digest(path: str) -> str:
-    """A digest of the source file that defines `module:function`."""
-    import importlib
-
-    module, _, name = path.partition(":")
-    try:
-        loaded = importlib.import_module(module)
-    except ImportError as error:
-        raise PrefineError(f"{path}: the module cannot be imported: {error}") from error
-    file = inspect.getsourcefile(getattr(loaded, name, loaded)) or loaded.__file__
-    return sha256_file(Path(file)) if file else path
-
-
-def weights(spec: Model) -> str:
-    """The digest of a model's weights, remembered while this process runs."""
-    from prefine.models.load import model_digest
-
-    key = (os.getcwd(), spec.path, spec.revision, spec.dtype)
-    if key not in _digests:
-        _digests[key] = model_digest(spec)
-    return _digests[key]
-
-
-_digests: dict[tuple[Any, ...], str] = {}
-
-
-def component_weights(block: dict[str, Any]) -> dict[str, str]:
-    """The digest of the model that a component names, if it names one."""
-    path = block.get("model")
-    return {f"{block['name']}:model": weights(Model(path=path))} if isinstance(path, str) else {}
 
 
 def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
