@@ -277,3 +277,15 @@ def test_learning_rate_schedules():
     assert rates("constant") == [0.5] + [1.0] * 9
     assert rates("linear") == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
     assert rates("cosine")[6] == pytest.approx(0.5) and rates("cosine", 0.0)[0] == 1.0
+
+
+def test_peak_memory_is_that_of_this_run(tmp_path):
+    from prefine.train.trainer import peak_memory_mb, reset_peak_memory
+
+    block = torch.ones(64 << 20)
+    high = peak_memory_mb()
+    del block
+    reset_peak_memory()
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak can only be reset on Linux")
+    assert peak_memory_mb() < high - 100

@@ -16,8 +16,11 @@ def demo(
     from pathlib import Path
 
     from prefine.cli import stages
+    from prefine.cli.results import show_results
     from prefine.demo import run
     from prefine.progress import Progress
 
     stages.note_run(Path(output))
-    run(seeds=seeds, output=Path(output), progress=Progress())
+    finished = run(seeds=seeds, output=Path(output), progress=Progress())
+    show_results(finished.path)
+    typer.echo(f"done: {finished.path / 'report.html'}")

@@ -84,6 +84,7 @@ _LAST = ("evaluate", "report")
 
 
 def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str = "auto") -> None:
+    from prefine.cli.results import show_results
     from prefine.errors import PrefineError
     from prefine.progress import Progress
     from prefine.variants import load_variants
@@ -100,8 +101,10 @@ def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str 
     note_run(recipes[0].run_path)
     from prefine.pipeline import main_process, run_recipes
 
-    run_recipes(recipes, stages=None if stage is None else [stage], progress=Progress(), resume=resume)
+    run = run_recipes(recipes, stages=None if stage is None else [stage], progress=Progress(), resume=resume)
     if main_process():
+        if recipes[-1].report is not None and stage in (None, "report"):
+            show_results(run.path)
         typer.echo(f"done: {recipes[0].run_path}")
 
 

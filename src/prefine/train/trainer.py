@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import resource
 import signal
 import sys
@@ -83,6 +84,7 @@ class Trainer:
 
     def run(self, *, resume: bool = True) -> dict[str, Any]:
         """Train to the end, from the newest checkpoint if there is one. Returns facts for the manifest."""
+        reset_peak_memory()
         if resume:
             self._resume()
         self.metrics_log.rewind(self.step)
@@ -339,9 +341,21 @@ def means(sums: dict[str, float]) -> dict[str, float]:
     return {k: v / n for k, v in sums.items() if k not in ("examples", "tokens", "loss")}
 
 
+def reset_peak_memory() -> None:
+    """Start measuring anew, so that a run's peak is not that of the run before it. Needs Linux or a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """Most memory held so far: on the GPU if there is one, else of this process."""
+    """Most memory held since the reset: on the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 2**10
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
