@@ -14,6 +14,7 @@ from prefine import recipe_yaml
 from prefine.errors import PrefineError
 from prefine.recipe import Recipe
 from prefine.recipe_file import RecipeError, load_recipe, save_recipe
+from prefine.variants import load_variants
 
 GOOD = """\
 name: toy
@@ -153,6 +154,22 @@ def test_scalars_are_those_of_yaml_1_2(text, value):
             "r.yaml:2: model.path: there is no model folder ./models/x (and no folder models)",
         ),
         (
+            changed("rows.jsonl", "rows.jsonl\n  format: kot"),
+            "r.yaml:5: data.format: unknown format 'kot'; did you mean 'kto'?",
+        ),
+        (
+            changed("rows.jsonl", "rows.jsonl\n  arguments: {n: 3}"),
+            "r.yaml:5: data.arguments: only a function (module:function) takes arguments; the data is no function",
+        ),
+        (
+            changed("{path: tiny-student}", "{path: tiny-student, lora_alpha: 16}"),
+            "r.yaml:2: model.lora_alpha: has no effect without lora_r, which says that there is an adapter",
+        ),
+        (
+            GOOD + "evaluate: {metrics: [{name: programmatic, function: 'builtins:len'}], win_by: god}\n",
+            "r.yaml:8: evaluate.win_by: there is no metric 'god'; did you mean 'gold'?",
+        ),
+        (
             changed("rows.jsonl", "prefine.tiny_world:rws"),
             "r.yaml:4: data.path: the module 'prefine.tiny_world' has no function 'rws'; did you mean 'rows'?",
         ),
@@ -188,6 +205,19 @@ PROMPTS = '{"prompt": "a", "id": 3}\n'
             "generate:\npair:\n"
             "label: {labelers: [{name: likelihood, model: tiny-teacher}, {name: choice, model: tiny-teacher}]}\n",
             "pair: there are several scorers (likelihood, choice); say which decides, as in score: likelihood",
+        ),
+        (
+            "generate:\nlabel: {labelers: [{name: likelihood, model: tiny-teacher}]}\n"
+            "train: {objective: {name: dpo}}\n",
+            "train: nothing makes pairs of the generated responses; add a pair section",
+        ),
+        (
+            "generate:\ntrain: {objective: {name: dpo}}\n",
+            "train: nothing scores and makes pairs of the generated responses; add a pair section and a label section",
+        ),
+        (
+            "generate:\nlabel:\n  labelers:\n" + 2 * "  - {name: likelihood, model: tiny-teacher}\n",
+            "label.labelers.1: two labelers give the score 'likelihood'; set as_name on one of them",
         ),
         ("report:\n", "report: there is nothing to report without an evaluation; add an evaluate section"),
         (
@@ -228,6 +258,15 @@ def test_a_list_longer_than_the_objective_takes(write):
     assert mistakes(write(text)) == [
         "r.yaml:8: generate.num_responses: the objective 'pad' takes at most 6 responses of a prompt, not 8"
     ]
+
+
+def test_a_score_may_name_an_aspect(write, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS)
+    text = (
+        "name: toy\nmodel: {path: tiny-student}\ndata: {path: prompts.jsonl}\ngenerate:\n"
+        "label: {labelers: [{name: choice, model: tiny-teacher, template: tiny_world}]}\npair: {score: choice.p}\n"
+    )
+    assert load_recipe(write(text)).pair
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file(write):
@@ -274,6 +313,47 @@ def test_overrides_set_what_they_name(write):
     assert recipe.evaluate.num_samples == 0
     assert recipe.seed == 7
     assert load_recipe(path, ["label=null"]).label is None
+
+
+VARIANTS = """\
+variants:
+  small: {model.lora_r: 4, train.learning_rate: 1e-3}
+  simpo:
+    train.objective: {name: simpo, beta: 4}
+"""
+
+
+def test_variants_differ_in_the_keys_they_name(write):
+    small, simpo = load_variants(write(GOOD + VARIANTS), ["train.seed=5", "train.learning_rate=2e-3"])
+    assert (small.variant, simpo.variant) == ("small", "simpo") and small.variants == {}
+    assert small.train and simpo.train and small.train.seed == simpo.train.seed == 5
+    assert (small.model.lora_r, simpo.model.lora_r) == (4, None)
+    assert (small.train.learning_rate, simpo.train.learning_rate) == (1e-3, 2e-3), "the variant decides its own keys"
+    assert [v.train.objective["name"] for v in (small, simpo) if v.train] == ["dpo", "simpo"]
+    only = load_variants(write(GOOD))
+    assert len(only) == 1 and only[0].variant is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("lora_r", "lora_rank", "r.yaml:9: model.lora_rank: unknown key; did you mean 'lora_r'?"),
+        (
+            "beta: 4",
+            "beta: no",
+            "r.yaml:11: train.objective.beta: objective 'simpo': beta must be a number, not the text 'no'",
+        ),
+        (
+            "{name: simpo, beta: 4}",
+            "{name: pad}\n    pair.pairer: {name: best_worst}",
+            "r.yaml:12: pair.pairer.name: the objective 'pad' takes",
+        ),
+    ],
+)
+def test_mistakes_of_variants_have_the_lines_of_the_variant(write, old, new, expected):
+    with pytest.raises(RecipeError) as caught:
+        load_variants(write(GOOD + VARIANTS.replace(old, new)))
+    assert str(caught.value).startswith(expected)
 
 
 def test_an_override_mends_a_mistake_of_the_file(write):

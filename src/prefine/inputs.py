@@ -40,7 +40,11 @@ def function_digest(path: str) -> str:
         loaded = importlib.import_module(module)
     except ImportError as error:
         raise PrefineError(f"{path}: the module cannot be imported: {error}") from error
-    file = inspect.getsourcefile(getattr(loaded, name, loaded)) or loaded.__file__
+    try:
+        file = inspect.getsourcefile(getattr(loaded, name, loaded))
+    except TypeError:  # a function written in C, or a callable object
+        file = None
+    file = file or getattr(loaded, "__file__", None)
     return sha256_file(Path(file)) if file else path
 
 

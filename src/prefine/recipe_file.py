@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import pydantic
 from prefine import durable, recipe_yaml
 from prefine.errors import PrefineError, nearest
 from prefine.recipe import COMPONENTS, STAGES, Recipe, Section
-from prefine.recipe_checks import cross_checks, path_checks
-from prefine.recipe_yaml import Document, Problem
+from prefine.recipe_checks import cross_checks
+from prefine.recipe_overrides import apply_override, apply_variant
+from prefine.recipe_paths import path_checks
+from prefine.recipe_yaml import Document, Problem, at, matches
 from prefine.type_words import mismatch
 
 _LIMITS = {
@@ -38,21 +40,23 @@ class RecipeError(PrefineError):
         super().__init__("\n".join(_render(where, p) for p in self.problems))
 
 
-def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = (), *, variant: str | None = None) -> Recipe:
     """The recipe in a YAML file, with `section.key=value` overrides applied, checked whole.
 
-    Raises `RecipeError` with every mistake as `file.yaml:LINE: key: what is wrong; how to mend it` (`(override)` in
-    place of the line for overrides), and `PrefineError` where the file cannot be read at all.
+    `variant` names one of the file's `variants`, whose keys are set after the overrides. Raises `RecipeError` with
+    every mistake as `file.yaml:LINE: key: what is wrong; how to mend it` (`(override)` in place of the line for
+    overrides), and `PrefineError` where the file cannot be read at all.
     """
     file = Path(path)
     document = recipe_yaml.parse(_read(file), str(path))
     for text in overrides:
-        _override(document, text)
-    if isinstance(document.data, dict):
-        _open_empty_sections(document)
-    else:
+        apply_override(document, text)
+    if not isinstance(document.data, dict):
         document.add((), "a recipe is a mapping (name: ..., model: ..., data: ...); this file holds none")
         raise RecipeError(str(path), document.problems)
+    _open_empty_sections(document)
+    if variant is not None:
+        apply_variant(document, variant)
     folder = file.resolve().parent
     path_checks(document, folder)
     completed = _complete_components(document)
@@ -108,69 +112,12 @@ def _open_empty_sections(document: Document) -> None:
             document.data[stage] = {}
 
 
-def _override(document: Document, text: str) -> None:
-    """Set one value; missing sections on the way are made, `null` removes a section."""
-    dotted, equals, value_text = text.partition("=")
-    if not equals or not dotted.strip():
-        raise PrefineError(f"'{text}' is not an override; write key=value, as in train.learning_rate=1e-6")
-    keys = dotted.strip().lstrip("-").split(".")
-    if document.data is None:
-        document.data = {}
-    target: Any = document.data
-    path: recipe_yaml.Path = ()
-    for i, key in enumerate(keys):
-        step = _step(target, key)
-        if step is None:
-            kind = f"a list of {len(target)}" if isinstance(target, list) else "a single value"
-            message = f"there is no '{key}' here: {'.'.join(map(str, path)) or 'the recipe'} is {kind}"
-            document.problems.append(Problem((*path, key), None, message))
-            return
-        path = (*path, step)
-        if i + 1 < len(keys):
-            target = _enter(target, step, document, path, [] if keys[i + 1].isdecimal() else {})
-    for known in [p for p in document.lines if p[: len(path)] == path]:
-        del document.lines[known]
-    document.problems = [p for p in document.problems if p.path[: len(path)] != path]
-    document.lines[path] = None
-    _assign(target, path, recipe_yaml.parse_value(value_text, path, document))
-
-
-def _step(target: Any, key: str) -> str | int | None:
-    """The key or index that `key` means in `target`; the index after the last one appends."""
-    if isinstance(target, dict):
-        return key
-    if isinstance(target, list) and key.isdecimal() and int(key) <= len(target):
-        return int(key)
-    return None
-
-
-def _enter(target: Any, step: str | int, document: Document, path: recipe_yaml.Path, empty: Any) -> Any:
-    """The value at `step`, made of `empty` where there is none."""
-    value = target[int(step)] if isinstance(target, list) and step != len(target) else None
-    if isinstance(target, dict):
-        value = target.get(step)
-    if value is None:
-        document.lines[path] = None
-        _assign(target, path, empty)
-        return empty
-    return value
-
-
-def _assign(target: Any, path: recipe_yaml.Path, value: Any) -> None:
-    """Set the last step of `path` in the list or mapping that holds it; the index after the last one appends."""
-    if isinstance(target, list) and path[-1] == len(target):
-        target.append(value)
-        return
-    holder: Any = target
-    holder[path[-1]] = value
-
-
 def _complete_components(document: Document) -> dict[str, Any]:
     """A copy of the data in which every component block is checked and completed with its defaults."""
     data = document.data
     for pattern, registry in COMPONENTS.items():
-        for path in _matches(data, pattern):
-            block = _at(data, path)
+        for path in matches(data, pattern):
+            block = at(data, *path)
             if not isinstance(block, dict):
                 continue
             settings, problems = registry.inspect(block)
@@ -197,7 +144,7 @@ def _validate(document: Document, data: dict[str, Any]) -> Recipe | None:
 def _explain(detail: Any, data: dict[str, Any]) -> tuple[recipe_yaml.Path, str]:
     """The path of a validation error in the file, and its message in a reader's words."""
     path, section, annotation = _locate(detail["loc"])
-    kind, value = detail["type"], _at(data, path)
+    kind, value = detail["type"], at(data, *path)
     if kind == "extra_forbidden":
         return path, f"unknown key{nearest(str(path[-1]), section.model_fields)}"
     if kind == "missing":
@@ -233,31 +180,6 @@ def _locate(loc: tuple[str | int, ...]) -> tuple[recipe_yaml.Path, type[Section]
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _matches(data: Any, pattern: tuple[str, ...]) -> Iterator[recipe_yaml.Path]:
-    """The paths in `data` that fit a pattern in which `*` stands for every index of a list."""
-    if not pattern:
-        yield ()
-        return
-    first, rest = pattern[0], pattern[1:]
-    keys: list[str | int] = []
-    if first == "*" and isinstance(data, list):
-        keys = list(range(len(data)))
-    elif first != "*" and isinstance(data, dict) and first in data:
-        keys = [first]
-    inside: Any = data
-    for key in keys:
-        yield from ((key, *tail) for tail in _matches(inside[key], rest))
-
-
-def _at(data: Any, path: recipe_yaml.Path) -> Any:
-    for key in path:
-        try:
-            data = data[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
 
 
 def _replaced(data: Any, path: recipe_yaml.Path, value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -113,6 +114,37 @@ def parse_value(text: str, path: Path, document: Document) -> Any:
     for problem in inner.problems:
         document.add(path + problem.path, problem.message)
     return value
+
+
+def at(data: Any, *keys: str | int) -> Any:
+    """The value at a path, or None where the path leads nowhere."""
+    for key in keys:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def items(data: Any, *keys: str | int) -> list[Any]:
+    """The list at a path, empty where there is none."""
+    value = at(data, *keys)
+    return value if isinstance(value, list) else []
+
+
+def matches(data: Any, pattern: tuple[str, ...]) -> Iterator[Path]:
+    """The paths in `data` that fit a pattern in which `*` stands for every index of a list."""
+    if not pattern:
+        yield ()
+        return
+    first, rest = pattern[0], pattern[1:]
+    keys: list[str | int] = []
+    if first == "*" and isinstance(data, list):
+        keys = list(range(len(data)))
+    elif first != "*" and isinstance(data, dict) and first in data:
+        keys = [first]
+    for key in keys:
+        yield from ((key, *tail) for tail in matches(at(data, key), rest))
 
 
 def dump(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -16,10 +15,4 @@ def load_variants(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -
     Overrides of the command line come before those of a variant, so that a variant stays what its name says.
     """
     recipe = load_recipe(path, overrides)
-    if not recipe.variants:
-        return [recipe]
-    out = []
-    for name, changes in recipe.variants.items():
-        own = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-        out.append(load_recipe(path, [*overrides, *own, "variants={}", f"variant={json.dumps(name)}"]))
-    return out
+    return [load_recipe(path, overrides, variant=name) for name in recipe.variants] or [recipe]

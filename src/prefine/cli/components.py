@@ -126,7 +126,7 @@ def _print_plain(found: dict[str, list[Description]], *, details: bool) -> None:
 
 
 def _print_tables(found: dict[str, list[Description]], *, details: bool) -> None:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
@@ -136,8 +136,10 @@ def _print_tables(found: dict[str, list[Description]], *, details: bool) -> None
         table.add_column(style="bold", no_wrap=True)
         table.add_column(ratio=1)
         for item in items:
-            cell = Text(item.what)
+            facts = Table.grid(padding=(0, 2))
+            facts.add_column(style="dim", no_wrap=True)
+            facts.add_column(ratio=1)
             for label, text in lines_of(item) if details else []:
-                cell.append(f"\n{label}  ", style="dim").append(text)
-            table.add_row(item.name, cell)
+                facts.add_row(label, Text(text))
+            table.add_row(item.name, Group(Text(item.what), facts) if details else Text(item.what))
         console.print(table)

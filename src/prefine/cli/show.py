@@ -133,7 +133,9 @@ def _lines(row: Group | Example) -> Iterator[str]:
 
 
 def _about(candidate: Candidate) -> str:
-    parts = [f"{s.scorer}{f'/{s.aspect}' if s.aspect else ''} {_value(s.value, s.status)}" for s in candidate.scores]
+    writer = " ".join(candidate.generator[k] for k in ("run", "role", "mode") if k in candidate.generator)
+    parts = [writer] if writer else []
+    parts += [f"{s.scorer}{f'/{s.aspect}' if s.aspect else ''} {_value(s.value, s.status)}" for s in candidate.scores]
     parts += [f"{name}: {str(value).lower()}" for name, value in candidate.labels.items()]
     if candidate.n_tokens is not None:
         parts.append(f"{candidate.n_tokens} tokens")

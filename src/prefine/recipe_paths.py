@@ -1,0 +1,144 @@
+"""The files, folders, models and functions that a recipe names: whether they are there, and under which path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from prefine.component_source import source_of, top_level_names
+from prefine.errors import PrefineError, nearest
+from prefine.recipe import COMPONENTS, Model
+from prefine.recipe_yaml import Document, at, items, matches
+from prefine.recipe_yaml import Path as Keys
+
+EMBEDDED = ("tiny-student", "tiny-teacher")
+DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
+MODEL_SETTINGS = ("path", "model", "teacher")
+"""Settings of components that hold a model, by folder, hub id or embedded name."""
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+
+def path_checks(document: Document, folder: Path) -> None:
+    """Look up every file, folder and function that the recipe names.
+
+    Those found only beside the recipe get that path.
+    """
+    data = document.data
+    for section in ((), ("evaluate",)):
+        for key in ("data", "control_data"):
+            value = at(data, *section, key, "path")
+            if isinstance(value, str):
+                _check_data(document, (*section, key, "path"), value, folder)
+            for i, item in enumerate(value if isinstance(value, list) else []):
+                if isinstance(item, str):
+                    _check_data(document, (*section, key, "path", i), item, folder)
+    if isinstance(path := at(data, "model", "path"), str):
+        _check_model(document, ("model", "path"), path, folder)
+    template = at(data, "model", "chat_template")
+    if isinstance(template, str):
+        _check_file(document, ("model", "chat_template"), template, folder, "chat template", ["chatml", "plain"])
+    for i, run in enumerate(items(data, "evaluate", "against")):
+        if isinstance(run, str):
+            _check_file(document, ("evaluate", "against", i), run, folder, "run", [])
+    for keys in [path for pattern in COMPONENTS for path in matches(data, pattern)]:
+        block = at(data, *keys)
+        for name, value in block.items() if isinstance(block, dict) else ():
+            if name in MODEL_SETTINGS and isinstance(value, str):
+                _check_model(document, (*keys, name), value, folder)
+            elif name in MODEL_SETTINGS and isinstance(value, dict):
+                _check_model_block(document, (*keys, name), value, folder)
+            elif name == "template" and isinstance(value, str):
+                _check_file(document, (*keys, name), value, folder, "template", ["tiny_world"])
+            elif name == "function" and isinstance(value, str):
+                _check_function(document, (*keys, name), value)
+
+
+def _check_data(document: Document, keys: Keys, path: str, folder: Path) -> None:
+    if _FUNCTION.match(path):
+        _check_function(document, keys, path)
+        return
+    looks_local = path.endswith(DATA_SUFFIXES) or _looks_local(path, folder)
+    if _found(document, keys, path, folder) or not looks_local or any(c in path for c in "*?["):
+        return
+    document.add(keys, f"there is no file {path}{_neighbor(path, folder)}")
+
+
+def _check_model(document: Document, keys: Keys, path: str, folder: Path) -> None:
+    if path in EMBEDDED or _found(document, keys, path, folder):
+        return
+    close = difflib.get_close_matches(path, EMBEDDED, n=1, cutoff=0.75)
+    if close:
+        document.add(keys, f"there is no model '{path}'; did you mean '{close[0]}'?")
+    elif _looks_local(path, folder):
+        document.add(keys, f"there is no model folder {path}{_neighbor(path, folder)}")
+    elif not _HUB_ID.match(path):
+        document.add(keys, f"'{path}' is neither a folder nor a hub id (name or owner/name)")
+
+
+def _check_model_block(document: Document, keys: Keys, block: dict[str, Any], folder: Path) -> None:
+    """A model given as a section, `{path: ..., dtype: ...}`, with the keys of the recipe's own `model`."""
+    for key in block:
+        if key not in Model.model_fields:
+            document.add((*keys, key), f"unknown key{nearest(str(key), Model.model_fields)}")
+    if isinstance(block.get("path"), str):
+        _check_model(document, (*keys, "path"), block["path"], folder)
+
+
+def _check_file(document: Document, keys: Keys, path: str, folder: Path, what: str, words: list[str]) -> None:
+    if path not in words and not _found(document, keys, path, folder):
+        close = difflib.get_close_matches(path, words, n=1, cutoff=0.6)
+        hint = f"; did you mean '{close[0]}'?" if close else _neighbor(path, folder)
+        document.add(keys, f"there is no {what} {path}{hint}")
+
+
+def _check_function(document: Document, keys: Keys, text: str) -> None:
+    module, colon, function = text.partition(":")
+    if not colon or not _FUNCTION.match(text):
+        document.add(keys, f"'{text}' is not module:function, as in my_scores:length")
+        return
+    source = source_of(module)
+    if source is None:
+        document.add(keys, f"there is no module '{module}' (is its folder on PYTHONPATH?)")
+        return
+    try:
+        names = top_level_names(source) if source.suffix == ".py" else None
+    except PrefineError as error:
+        document.add(keys, str(error))
+        return
+    if names is not None and function not in names:
+        document.add(keys, f"the module '{module}' has no function '{function}'{nearest(function, names)}")
+
+
+def _found(document: Document, keys: Keys, path: str, folder: Path) -> bool:
+    """Whether the path exists; one that exists only beside the recipe is put in its place in the data."""
+    plain = os.path.expanduser(path)
+    beside = os.path.join(folder, plain)
+    if not plain or not (os.path.exists(plain) or os.path.exists(beside)):
+        return False
+    found = plain if os.path.exists(plain) else beside
+    if found != path:
+        at(document.data, *keys[:-1])[keys[-1]] = found
+    return True
+
+
+def _looks_local(path: str, folder: Path) -> bool:
+    first = path.split("/", 1)[0]
+    below = "/" in path and (os.path.isdir(first) or os.path.isdir(folder / first))
+    return path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") > 1 or below
+
+
+def _neighbor(path: str, folder: Path) -> str:
+    """The nearest existing name beside a path that does not exist, or the part of the path that is missing."""
+    plain = Path(os.path.expanduser(path))
+    for parent in dict.fromkeys([plain.parent, (folder / plain).parent]):
+        if os.path.isdir(parent):
+            close = difflib.get_close_matches(plain.name, [p.name for p in parent.iterdir()], n=1, cutoff=0.5)
+            if close:
+                return f"; did you mean '{plain.parent / close[0]}'?"
+    missing = [p for p in plain.parents if not os.path.exists(p) and not os.path.exists(folder / p)]
+    return f" (and no folder {missing[-1]})" if missing else f" (looked in the current folder and in {folder})"
