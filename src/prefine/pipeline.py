@@ -15,6 +15,7 @@ from prefine.inputs import component_inputs, source_digests, that_count, weights
 from prefine.recipe import Model, Recipe
 from prefine.recipe_file import save_recipe
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
+from prefine.train.log import require_trackers
 
 if TYPE_CHECKING:
     from prefine.progress import Progress
@@ -49,6 +50,8 @@ def run_recipes(
 ) -> RunDir:
     """Run the variants of a recipe, one after the other, in one directory; what they share is done once."""
     run = RunDir(recipes[0].run_path)
+    for recipe in recipes:
+        require_trackers(recipe.train.report_to if recipe.train else [])
     if not main_process():
         for recipe in recipes:
             follow(recipe, run, stages, resume)

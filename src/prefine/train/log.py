@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,13 @@ class MetricsLog:
             f.flush()
 
 
+def require_trackers(names: Sequence[str]) -> None:
+    """Raise the error that names the extra when a tracker's package is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise missing_extra(name, "track")
+
+
 class Trackers:
     """TensorBoard, Weights & Biases or trackio, through Accelerate. Nothing is started unless the recipe names one."""
 
@@ -49,10 +58,9 @@ class Trackers:
             return
         from accelerate.tracking import filter_trackers
 
-        usable = filter_trackers(list(names), str(folder))
-        if len(usable) < len(names):
-            raise missing_extra(" or ".join(names), "track")
-        accelerator.log_with = usable
+        require_trackers(names)
+        accelerator.project_configuration.logging_dir = str(folder / "trackers")
+        accelerator.log_with = filter_trackers(list(names), str(folder / "trackers"))
         os.environ.setdefault("WANDB_DIR", str(folder))
         try:
             accelerator.init_trackers(project, {k: str(v) for k, v in settings.items()})
