@@ -28,7 +28,7 @@ def modules_after(code: str) -> set[str]:
     "code",
     [
         "import prefine",
-        "import prefine.recipe_file, prefine.variants, prefine.registry, prefine.rundir, prefine.progress",
+        "import prefine.recipe.file, prefine.recipe.variants, prefine.registry, prefine.rundir, prefine.progress",
         "import prefine.cli.app",
         "import prefine.pipeline",
         "import prefine.data, prefine.models, prefine.objectives, prefine.generate, prefine.pair, prefine.label",

@@ -10,8 +10,8 @@ import pytest
 from prefine.errors import DirectoryInUse, Interrupted, PrefineError
 from prefine.pipeline import plan, run_recipe, run_recipes
 from prefine.progress import Progress
+from prefine.recipe.variants import load_variants
 from prefine.rundir import RunDir
-from prefine.variants import load_variants
 
 RECIPE = """
 name: small
@@ -135,7 +135,7 @@ def test_resume_always_names_what_changed(recipe_file, monkeypatch):
 
 def test_two_processes_train_through_the_pipeline(recipe_file, tmp_path):
     code = (
-        "import sys; from prefine.variants import load_variants; from prefine.pipeline import run_recipes; "
+        "import sys; from prefine.recipe.variants import load_variants; from prefine.pipeline import run_recipes; "
         "from prefine.progress import Progress; "
         "run_recipes(load_variants('recipe.yaml', ['variants={}'])[:1], progress=Progress.silent())"
     )

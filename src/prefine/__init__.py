@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from prefine.errors import PrefineError
     from prefine.recipe import Recipe
-    from prefine.recipe_file import load_recipe
+    from prefine.recipe.file import load_recipe
     from prefine.rundir import RunDir
     from prefine.schema import Candidate, Example, Group
 
@@ -24,7 +24,7 @@ _HOMES = {
     "Group": "prefine.schema",
     "PrefineError": "prefine.errors",
     "Recipe": "prefine.recipe",
-    "load_recipe": "prefine.recipe_file",
+    "load_recipe": "prefine.recipe.file",
 }
 """Where the public names live; they are imported when first used, so that `import prefine` is quick."""
 
@@ -50,6 +50,6 @@ def run(path: str | Path, *overrides: str) -> RunDir:
     """
     from prefine.pipeline import run_recipes
     from prefine.progress import Progress
-    from prefine.variants import load_variants
+    from prefine.recipe.variants import load_variants
 
     return run_recipes(load_variants(path, overrides), progress=Progress())

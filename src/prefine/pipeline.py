@@ -13,7 +13,7 @@ from prefine import registry
 from prefine.errors import PrefineError
 from prefine.inputs import component_inputs, source_digests, that_count, weights
 from prefine.recipe import Model, Recipe
-from prefine.recipe_file import save_recipe
+from prefine.recipe.file import save_recipe
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
 from prefine.train.log import require_trackers
 

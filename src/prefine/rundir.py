@@ -42,6 +42,9 @@ from prefine.schema import (
 PACKAGES = ("prefine", "torch", "transformers", "tokenizers", "accelerate", "peft", "datasets", "pyarrow", "numpy")
 
 
+ASIDE = ("manifest.json", "_SUCCESS", "checkpoints", "trackers", "wandb")
+
+
 class Counts:
     """The row balance of a stage: rows in = rows out + rows dropped, by reason. `extra` holds other counts."""
 
@@ -113,11 +116,15 @@ class StageDir:
         for part in self.parts:
             yield from pq.read_table(part).to_pylist()
 
+    def _aside(self, path: Path) -> bool:
+        """Files that are no part of the result: the manifest itself, checkpoints, what trackers keep."""
+        return path.relative_to(self.path).parts[0] in ASIDE
+
     def finish(
         self, settings: dict[str, Any], counts: Counts | None, inputs: dict[str, str], seconds: float, **facts: Any
     ) -> None:
         """Write the manifest and then the mark that the stage is complete."""
-        files = [p for p in sorted(self.path.rglob("*")) if p.is_file() and p.name not in ("manifest.json", "_SUCCESS")]
+        files = [p for p in sorted(self.path.rglob("*")) if p.is_file() and not self._aside(p)]
         write_json(
             self.path / "manifest.json",
             {

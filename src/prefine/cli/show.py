@@ -168,7 +168,7 @@ class _Encoder:
         from prefine.errors import PrefineError
         from prefine.models.load import load_tokenizer
         from prefine.recipe import Model
-        from prefine.recipe_file import load_recipe
+        from prefine.recipe.file import load_recipe
 
         file = None if run is None else _recipe_of(run)
         recipe = None if file is None else load_recipe(file)

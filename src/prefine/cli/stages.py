@@ -87,7 +87,7 @@ def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str 
     from prefine.cli.results import show_results
     from prefine.errors import PrefineError
     from prefine.progress import Progress
-    from prefine.variants import load_variants
+    from prefine.recipe.variants import load_variants
 
     changes = list(overrides or [])
     recipes = load_variants(path, changes)
@@ -109,7 +109,7 @@ def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str 
 
 
 def _print_recipe(path: str, overrides: list[str] | None) -> None:
-    from prefine.recipe_file import dump_recipe, load_recipe
+    from prefine.recipe.file import dump_recipe, load_recipe
 
     recipe = load_recipe(path, overrides or [])
     typer.echo(f"# {path}: data, {', '.join(recipe.stages())}\n{dump_recipe(recipe)}", nl=False)

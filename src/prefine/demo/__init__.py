@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prefine.pipeline import plan, run_recipes
 from prefine.progress import Progress
+from prefine.recipe.variants import load_variants
 from prefine.rundir import RunDir
-from prefine.variants import load_variants
 
 RECIPES = Path(__file__).parent
 

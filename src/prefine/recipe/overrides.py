@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from prefine.errors import PrefineError, nearest
-from prefine.recipe_yaml import Document, Path, Problem, parse_value
+from prefine.recipe.text import Document, Path, Problem, parse_value
 
 
 def apply_override(document: Document, text: str) -> None:

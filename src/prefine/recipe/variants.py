@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from prefine.recipe import Recipe
-from prefine.recipe_file import load_recipe
+from prefine.recipe.file import load_recipe
 
 
 def load_variants(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[Recipe]:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from prefine.recipe_file import RecipeError
-from prefine.variants import load_variants
+from prefine.recipe.file import RecipeError
+from prefine.recipe.variants import load_variants
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted([*(ROOT / "recipes").rglob("*.yaml"), *(ROOT / "src" / "prefine").rglob("*.yaml")])
 
 

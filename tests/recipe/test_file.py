@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefine import recipe_yaml
 from prefine.errors import PrefineError
 from prefine.recipe import Recipe
-from prefine.recipe_file import RecipeError, load_recipe, save_recipe
-from prefine.variants import load_variants
+from prefine.recipe import text as recipe_text
+from prefine.recipe.file import RecipeError, load_recipe, save_recipe
+from prefine.recipe.variants import load_variants
 
 GOOD = """\
 name: toy
@@ -70,7 +70,7 @@ def test_a_good_recipe(write):
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(text, value):
-    read = recipe_yaml.parse(f"a: {text}\n", "x").data["a"]
+    read = recipe_text.parse(f"a: {text}\n", "x").data["a"]
     assert read == value and type(read) is type(value)
 
 
@@ -419,7 +419,7 @@ def test_saving_and_reading_again_changes_nothing(write):
     )
 )
 def test_yaml_reads_what_it_wrote(value):
-    document = recipe_yaml.parse(recipe_yaml.dump({"value": value}), "x")
+    document = recipe_text.parse(recipe_text.dump({"value": value}), "x")
     assert document.data == {"value": value}
     assert not document.problems
 
@@ -432,7 +432,7 @@ def test_reading_a_recipe_imports_no_torch():
         "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'peft'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     recipes = [str(p) for p in sorted((root / "recipes").rglob("*.yaml")) if "shared/" not in p.read_text()]
     done = subprocess.run([sys.executable, "-c", code, *recipes], cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

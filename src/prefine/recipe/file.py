@@ -14,13 +14,14 @@ from typing import Any
 
 import pydantic
 
-from prefine import durable, recipe_yaml
+from prefine import durable
 from prefine.errors import PrefineError, nearest
 from prefine.recipe import COMPONENTS, STAGES, Recipe, Section
-from prefine.recipe_checks import cross_checks
-from prefine.recipe_overrides import apply_override, apply_variant
-from prefine.recipe_paths import path_checks
-from prefine.recipe_yaml import Document, Problem, at, matches
+from prefine.recipe import text as recipe_text
+from prefine.recipe.checks import cross_checks
+from prefine.recipe.overrides import apply_override, apply_variant
+from prefine.recipe.paths import path_checks
+from prefine.recipe.text import Document, Problem, at, matches
 from prefine.type_words import mismatch
 
 _LIMITS = {
@@ -48,7 +49,7 @@ def load_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = (), *, 
     overrides), and `PrefineError` where the file cannot be read at all.
     """
     file = Path(path)
-    document = recipe_yaml.parse(_read(file), str(path))
+    document = recipe_text.parse(_read(file), str(path))
     for text in overrides:
         apply_override(document, text)
     if not isinstance(document.data, dict):
@@ -74,7 +75,7 @@ def save_recipe(recipe: Recipe, path: str | os.PathLike[str]) -> None:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML text, with every setting it did not leave absent."""
-    return recipe_yaml.dump(_plain(recipe))
+    return recipe_text.dump(_plain(recipe))
 
 
 def _plain(section: Section) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _validate(document: Document, data: dict[str, Any]) -> Recipe | None:
         return None
 
 
-def _explain(detail: Any, data: dict[str, Any]) -> tuple[recipe_yaml.Path, str]:
+def _explain(detail: Any, data: dict[str, Any]) -> tuple[recipe_text.Path, str]:
     """The path of a validation error in the file, and its message in a reader's words."""
     path, section, annotation = _locate(detail["loc"])
     kind, value = detail["type"], at(data, *path)
@@ -159,7 +160,7 @@ def _explain(detail: Any, data: dict[str, Any]) -> tuple[recipe_yaml.Path, str]:
     return path, mismatch(annotation, value)
 
 
-def _locate(loc: tuple[str | int, ...]) -> tuple[recipe_yaml.Path, type[Section], Any]:
+def _locate(loc: tuple[str | int, ...]) -> tuple[recipe_text.Path, type[Section], Any]:
     """The part of an error's location that is a path of the file, its section, and the type wanted there."""
     section: type[Section] = Recipe
     inside: type[Section] | None = Recipe
@@ -182,7 +183,7 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
-def _replaced(data: Any, path: recipe_yaml.Path, value: Any) -> Any:
+def _replaced(data: Any, path: recipe_text.Path, value: Any) -> Any:
     """`data` with the value at `path` replaced; what is not on the path is shared."""
     if not path:
         return value

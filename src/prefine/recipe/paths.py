@@ -11,8 +11,8 @@ from typing import Any
 from prefine.component_source import source_of, top_level_names
 from prefine.errors import PrefineError, nearest
 from prefine.recipe import COMPONENTS, Model
-from prefine.recipe_yaml import Document, at, items, matches
-from prefine.recipe_yaml import Path as Keys
+from prefine.recipe.text import Document, at, items, matches
+from prefine.recipe.text import Path as Keys
 
 EMBEDDED = ("tiny-student", "tiny-teacher")
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")

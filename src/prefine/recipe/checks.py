@@ -11,7 +11,7 @@ from prefine import registry
 from prefine.component_source import Entry
 from prefine.errors import PrefineError, nearest
 from prefine.recipe import Model, Pair
-from prefine.recipe_yaml import Document, at, items
+from prefine.recipe.text import Document, at, items
 from prefine.type_words import size_words
 
 _NEUTRAL = {"prompt", "id", "task", "source", "split"}
