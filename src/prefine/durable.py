@@ -15,17 +15,8 @@ from typing import Any
 TMP_MARK = ".tmp-"
 
 
-def sync_directory(path: Path) -> None:
-    """Make a rename inside `path` durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_file(path: Path) -> None:
-    """Flush one file to the disk."""
+def sync(path: Path) -> None:
+    """Flush a file to the disk, or make the renames inside a directory durable."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -39,9 +30,9 @@ def replacing(path: Path) -> Iterator[Path]:
     tmp = path.with_name(f"{path.name}{TMP_MARK}{uuid.uuid4().hex[:8]}")
     try:
         yield tmp
-        sync_file(tmp)
+        sync(tmp)
         os.replace(tmp, path)
-        sync_directory(path.parent)
+        sync(path.parent)
     finally:
         tmp.unlink(missing_ok=True)
 
@@ -67,15 +58,15 @@ def publishing(path: Path) -> Iterator[Path]:
     try:
         yield tmp
         for file in sorted(p for p in tmp.rglob("*") if p.is_file()):
-            sync_file(file)
+            sync(file)
         for folder in [tmp, *(p for p in tmp.rglob("*") if p.is_dir())]:
-            sync_directory(folder)
+            sync(folder)
         old = None
         if path.exists():
             old = path.with_name(f"{path.name}{TMP_MARK}old-{uuid.uuid4().hex[:8]}")
             os.replace(path, old)
         os.replace(tmp, path)
-        sync_directory(path.parent)
+        sync(path.parent)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
     finally:

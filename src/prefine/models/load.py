@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,10 @@ def add_lora(model: PreTrainedModel, spec: Model) -> Any:
         target_modules=spec.lora_target_modules,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        # PEFT asks transformers by a name that is on its way out; nothing for the user to mend.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+        return get_peft_model(model, config, autocast_adapter_dtype=False)
 
 
 def _load(path: str, spec: Model) -> Any:
