@@ -169,6 +169,7 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
+    tokenizer.backend_tokenizer.no_padding()  # sampling has switched it on; a saved tokenizer has no such state
     tokenizer.save_pretrained(folder, save_jinja_files=False)
 
 
