@@ -316,7 +316,8 @@ def test_checking_data(prefine, toy):
 def test_the_demo_gets_its_options(prefine, monkeypatch, tmp_path):
     given = {}
     stub = types.ModuleType("prefine.demo")
-    stub.run = lambda **arguments: given.update(arguments)  # type: ignore[attr-defined]
+    stub.run = lambda **arguments: given.update(arguments) or RunDir(tmp_path)  # type: ignore[attr-defined]
+    (tmp_path / "results.json").write_text('{"runs": []}')
     monkeypatch.setitem(sys.modules, "prefine.demo", stub)
     assert prefine("demo", "--seeds", "3", "--output", str(tmp_path / "d"))[0] == 0
     assert given["seeds"] == 3 and given["output"] == tmp_path / "d"

@@ -176,9 +176,9 @@ def test_a_second_writer_is_refused(recipe_file):
 
 def test_what_a_component_reads_is_part_of_the_key(recipe_file, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    source = tmp_path / "own_scores.py"
+    source = tmp_path / "scores_that_change.py"
     source.write_text("def score(prompt, response, task_meta):\n    return 1.0\n")
-    own = ["label.labelers.0.function=own_scores:score"]
+    own = ["label.labelers.0.function=scores_that_change:score"]
 
     def label_key(*more):
         recipe = load_variants(recipe_file, [*own, *more])[0]

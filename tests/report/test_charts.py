@@ -72,7 +72,7 @@ def test_compute_chart_keeps_names_apart():
     spots = [Spot(name, i, 10.0, Interval(0.5, 0.4, 0.6)) for i, name in enumerate(("dpo", "pad"))]
     svg = ElementTree.fromstring(compute_chart(spots, name="q", x_label="s", y_label="win"))
     heights = [float(t.get("y") or 0) for t in svg.iter("text") if t.text in ("dpo", "pad")]
-    assert abs(heights[0] - heights[1]) == pytest.approx(14)
+    assert abs(heights[0] - heights[1]) >= 14 and min(heights) > 0
 
 
 def test_long_curves_are_thinned_but_keep_their_ends():
