@@ -22,6 +22,7 @@ def test_one_line_per_model_and_blanks_where_nothing_was_measured(tmp_path, caps
     (tmp_path / "results.json").write_text(json.dumps({"start": {"gold": {"greedy": greedy}}, "runs": runs}))
     show_results(tmp_path)
     head, start, dpo, sft = capsys.readouterr().out.splitlines()
+    assert "T = 1" not in head and "held-out" not in head
     assert head.split()[0] == "model" and start.split() == ["start", "0.500"]
-    assert dpo.split() == ["dpo", "98.1", "%", "[97.0,", "99.0]", "0.500", "1.23", "13", "700"]
+    assert dpo.split() == ["dpo", "98.1", "[97.0,", "99.0]", "0.500", "1.23", "13", "700"]
     assert sft.split() == ["sft"]

@@ -126,3 +126,12 @@ def test_interval_text():
     assert interval_text({"value": 0.5625, "low": 0.5, "high": 0.625}) == "56.2\u202f% [50.0, 62.5]"
     assert interval_text({"value": 0.5, "low": None, "high": None}) == "50.0\u202f%"
     assert interval_text(None) == "\u2013"
+
+
+def test_a_setting_that_is_null_in_one_run_and_absent_in_another_differs():
+    from types import SimpleNamespace
+
+    from prefine.report.collect import differing
+
+    runs = [SimpleNamespace(settings={"a": None, "b": 1}), SimpleNamespace(settings={"b": 1})]
+    assert differing(runs) == ["a"]

@@ -7,41 +7,31 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PLAIN_WIDTH = 120
+COLUMNS = ("model", "win, greedy", "win, T = 1", "vs cooled start", "held-out pairs", "score", "words", "KL", "s", "MB")
+"""Win rates against the start and accuracy on pairs in percent, score and words of greedy responses, cost of training."""
+PLAIN_WIDTH = 140
 """Columns of the table where the output is not a terminal."""
 
 
 def show_results(run: Path) -> None:
-    """Print the table of `run/results.json`: one line per trained model, intervals at 95 %."""
+    """Print the table of `run/results.json`: one line per trained model, intervals at 95 %, empty columns left out."""
     from rich.console import Console
     from rich.table import Table
 
     data = json.loads((run / "results.json").read_text())
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-    for name in (
-        "model",
-        "win rate, greedy",
-        "win rate, T = 1",
-        "against cooled start",
-        "score",
-        "words",
-        "KL",
-        "s",
-        "MB",
-    ):
-        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
-    start = data.get("start") or {}
-    table.add_row("start", "", "", "", *_answers(start), "", "", "")
     many = len({r.get("seed") for r in data["runs"]}) > 1
+    rows = [("start", "", "", "", "", *_answers(data.get("start") or {}), "", "", "")]
     for r in data["runs"]:
-        table.add_row(
-            f"{r['name']} seed {r['seed']}" if many else str(r["name"]),
-            *(_share(r.get(key)) for key in ("win_rate", "win_rate_t1", "cooled_start")),
-            *_answers(r),
-            _number((r.get("kl") or {}).get("value"), 2),
-            _number(r.get("seconds"), 0),
-            _number(r.get("peak_memory_mb"), 0),
-        )
+        name = f"{r['name']} seed {r['seed']}" if many else str(r["name"])
+        shares = (_share(r.get(key)) for key in ("win_rate", "win_rate_t1", "cooled_start", "reward_accuracy"))
+        costs = ((r.get("kl") or {}).get("value"), 2), (r.get("seconds"), 0), (r.get("peak_memory_mb"), 0)
+        rows.append((name, *shares, *_answers(r), *(_number(value, digits) for value, digits in costs)))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    filled = [i for i in range(len(COLUMNS)) if any(row[i] for row in rows)]
+    for i in filled:
+        table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[i] for i in filled))
     Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 
@@ -55,7 +45,7 @@ def _answers(model: dict[str, Any]) -> tuple[str, str]:
 def _share(found: dict[str, Any] | None) -> str:
     if not found or found.get("value") is None:
         return ""
-    return f"{100 * found['value']:.1f} % [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
+    return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
 
 
 def _number(value: float | None, digits: int) -> str:

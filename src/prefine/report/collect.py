@@ -229,9 +229,11 @@ def _without_seed(name: str, seed: int | None) -> str:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """The settings that are not the same in all runs."""
+    """The settings that are not the same in all runs; one that a run lacks differs from one that is null there."""
     keys = sorted({k for r in runs for k in r.settings})
-    return [k for k in keys if len({json.dumps(r.settings.get(k), sort_keys=True) for r in runs}) > 1]
+    return [
+        k for k in keys if len({(k in r.settings, json.dumps(r.settings.get(k), sort_keys=True)) for r in runs}) > 1
+    ]
 
 
 def _notes(runs: list[Run]) -> list[str]:
