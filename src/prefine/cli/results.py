@@ -19,13 +19,11 @@ def show_results(run: Path) -> None:
     from rich.table import Table
 
     data = json.loads((run / "results.json").read_text())
-    many = len({r.get("seed") for r in data["runs"]}) > 1
     rows = [("start", "", "", "", "", *_answers(data.get("start") or {}), "", "", "")]
     for r in data["runs"]:
-        name = f"{r['name']} seed {r['seed']}" if many else str(r["name"])
         shares = (_share(r.get(key)) for key in ("win_rate", "win_rate_t1", "cooled_start", "reward_accuracy"))
         costs = ((r.get("kl") or {}).get("value"), 2), (r.get("seconds"), 0), (r.get("peak_memory_mb"), 0)
-        rows.append((name, *shares, *_answers(r), *(_number(value, digits) for value, digits in costs)))
+        rows.append((str(r["name"]), *shares, *_answers(r), *(_number(value, digits) for value, digits in costs)))
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     filled = [i for i in range(len(COLUMNS)) if any(row[i] for row in rows)]
     for i in filled:
