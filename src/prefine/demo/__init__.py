@@ -16,8 +16,7 @@ RECIPES = Path(__file__).parent
 def run(*, seeds: int = 1, output: Path = Path("runs/demo"), progress: Progress) -> RunDir:
     """Run the demo `seeds` times into one directory and leave its report.html and results.json.
 
-    Each seed makes its own start and draws its own samples, order of examples and evaluation samples; the prompts are the
-    same.
+    Each seed makes its own start and draws its own samples and order of examples; the prompts are the same.
     """
     started = time.monotonic()
     run = RunDir(output)
