@@ -19,7 +19,7 @@ def show_results(run: Path) -> None:
     from rich.table import Table
 
     data = json.loads((run / "results.json").read_text())
-    rows = [("start", "", "", "", "", *_answers(data.get("start") or {}), "", "", "")]
+    rows: list[tuple[str, ...]] = [("start", "", "", "", "", *_answers(data.get("start") or {}), "", "", "")]
     for r in data["runs"]:
         shares = (_share(r.get(key)) for key in ("win_rate", "win_rate_t1", "cooled_start", "reward_accuracy"))
         costs = ((r.get("kl") or {}).get("value"), 2), (r.get("seconds"), 0), (r.get("peak_memory_mb"), 0)
