@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +88,16 @@ def add_lora(model: PreTrainedModel, spec: Model) -> Any:
         target_modules=spec.lora_target_modules,
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # PEFT asks transformers by a name that is on its way out; nothing for the user to mend.
-        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+    with _without_notice():
         return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+@contextlib.contextmanager
+def _without_notice() -> Iterator[None]:
+    """PEFT asks transformers by a name that is on its way out; there is nothing for the user to mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 def _load(path: str, spec: Model) -> Any:
@@ -103,7 +111,8 @@ def _load(path: str, spec: Model) -> Any:
 
         below = json.loads((Path(path) / ADAPTER).read_text())["base_model_name_or_path"]
         model = _load(resolve(below), spec.model_copy(update={"revision": None}))
-        return PeftModel.from_pretrained(model, path).merge_and_unload()  # type: ignore[operator]
+        with _without_notice():
+            return PeftModel.from_pretrained(model, path).merge_and_unload()  # type: ignore[operator]
     extra = {"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}
     try:
         return AutoModelForCausalLM.from_pretrained(
