@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from prefine.cli.app import app, guarded
+from prefine.cli.app import app, complete_resume, guarded
 from prefine.errors import EXIT_IN_USE, EXIT_INTERRUPTED
 from prefine.rundir import Counts, RunDir, run_stage
 from prefine.schema import Comparison, Example, Score, make_group
@@ -321,3 +321,10 @@ def test_the_demo_gets_its_options(prefine, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "prefine.demo", stub)
     assert prefine("demo", "--seeds", "3", "--output", str(tmp_path / "d"))[0] == 0
     assert given["seeds"] == 3 and given["output"] == tmp_path / "d"
+
+
+def test_resume_may_stand_alone():
+    assert complete_resume(["run", "r.yaml", "--resume"]) == ["run", "r.yaml", "--resume=always"]
+    assert complete_resume(["run", "--resume", "r.yaml", "seed=1"]) == ["run", "--resume=always", "r.yaml", "seed=1"]
+    for given in (["run", "r.yaml", "--resume", "never"], ["run", "r.yaml", "--resume=auto"], ["run", "r.yaml"]):
+        assert complete_resume(given) == given

@@ -38,9 +38,8 @@ class Planned:
 def run_recipe(recipe: Recipe, *, stages: list[str] | None = None, progress: Progress, resume: str = "auto") -> RunDir:
     """Run the recipe's stages, or only those named (their inputs must then be there), and return the run.
 
-    resume: `auto` goes on from an interrupted training of the same settings, `always` demands that there is one,
-    `never` starts
-    the training anew.
+    resume: `auto` goes on from an interrupted training of the same settings, `always` also refuses to start beside one
+    of other settings, `never` starts the training anew.
     """
     return run_recipes([recipe], stages=stages, progress=progress, resume=resume)
 
@@ -77,7 +76,7 @@ def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Pr
             _demand_input(planned, stages)
             continue
         if planned.stage == "train":
-            check_resume(planned, run, resume)
+            check_resume(planned, run, resume, progress)
         if not planned.folder.done:
             from prefine.models.load import set_threads
 
@@ -250,8 +249,8 @@ def _evaluate(
     return Planned("evaluate", train.label if train else "start", settings, inputs, work)
 
 
-def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
-    """With `always`, refuse to start a training anew, naming what differs from the one that was interrupted."""
+def check_resume(planned: Planned, run: RunDir, resume: str, progress: Progress) -> None:
+    """With `always`, refuse to start a training beside an interrupted one, naming what differs from it."""
     if resume != "always" or planned.folder.done or _checkpointed(planned.folder.path):
         return
     from prefine.train.checkpoint import differences, latest_fingerprint
@@ -260,7 +259,8 @@ def check_resume(planned: Planned, run: RunDir, resume: str) -> None:
         p for p in sorted((run.path / "train").glob("*-*")) if not (p / "_SUCCESS").exists() and _checkpointed(p)
     ]
     if not waiting:
-        raise PrefineError(f"{run.path} has no interrupted training to resume; leave out --resume to start one")
+        progress.line("no interrupted training to resume: starting one")
+        return
     old = latest_fingerprint(waiting[-1] / "checkpoints")
     changed = differences({k: old.get(k) for k in planned.settings}, planned.settings)
     if old.get("start_weights") != planned.inputs["model"]:

@@ -74,7 +74,18 @@ def run_command() -> NoReturn:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     sys.path.append(os.getcwd())
-    sys.exit(guarded(lambda: app(standalone_mode=False), debug="--debug" in sys.argv))
+    arguments = complete_resume(sys.argv[1:])
+    sys.exit(guarded(lambda: app(arguments, standalone_mode=False), debug="--debug" in arguments))
+
+
+def complete_resume(arguments: list[str]) -> list[str]:
+    """`--resume` alone means `--resume always`; the parser knows options with a value or without, not both."""
+    modes = ("auto", "always", "never")
+    following = [*arguments[1:], ""]
+    return [
+        "--resume=always" if a == "--resume" and next_one not in modes else a
+        for a, next_one in zip(arguments, following, strict=True)
+    ]
 
 
 def guarded(command: Callable[[], object], *, debug: bool = False) -> int:

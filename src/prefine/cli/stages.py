@@ -15,7 +15,8 @@ Overrides = Annotated[
 Resume = Annotated[
     Literal["auto", "always", "never"],
     typer.Option(
-        help="auto goes on with an interrupted training of the same settings; always demands one; never starts anew."
+        help="auto goes on with an interrupted training of the same settings; always (or --resume alone) also refuses "
+        "to start beside one of other settings; never starts anew."
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from prefine.durable import write_bytes, write_json
-from prefine.recipe import Recipe
 from prefine.report.collect import collect
 from prefine.report.page import page
 from prefine.report.results import markdown, results
-from prefine.rundir import RunDir, StageDir
-
-if TYPE_CHECKING:
-    from prefine.progress import Progress
+from prefine.rundir import RunDir
 
 NUM_EXAMPLES = 24
 
@@ -36,16 +31,3 @@ def build(
     write_bytes(out.parent / "results.md", markdown(data).encode())
     write_bytes(out, page(found, data, num_examples=num_examples).encode())
     return out
-
-
-def run(recipe: Recipe, folder: StageDir, run: RunDir, progress: Progress) -> tuple[None, dict[str, Any]]:
-    """Build the run's report.html; `folder` only records that it was made."""
-    section = recipe.report
-    out = build(
-        run,
-        run.path / "report.html",
-        section.title if section else None,
-        num_examples=section.num_examples if section else NUM_EXAMPLES,
-    )
-    progress.line(f"report: {out}")
-    return None, {"report": out.name}
