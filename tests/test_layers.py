@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "prefine"
 LAYERS = [
     {
         "component_source",
+        "conditions",
         "durable",
         "errors",
         "progress",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from prefine.errors import PrefineError
@@ -37,6 +38,7 @@ class Entry:
     module: str
     cls: str
     doc: str = ""
+    aliases: list[str] = field(default_factory=list)
     settings: list[Setting] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     bases: list[str] = field(default_factory=list)
@@ -121,7 +123,8 @@ def top_level_names(path: Path) -> set[str] | None:
 def _entry(
     node: ast.ClassDef, module: str, constants: dict[str, Any], known: dict[str, Entry], tree: ast.Module
 ) -> Entry:
-    entry = Entry(_registered_name(node), module, node.name, ast.get_docstring(node) or "", constants=constants)
+    name, *aliases = _registered_names(node) or [""]
+    entry = Entry(name, module, node.name, ast.get_docstring(node) or "", aliases=aliases, constants=constants)
     entry.bases = [b.id for b in node.bases if isinstance(b, ast.Name)]
     entry.attributes = _literals(node.body)
     for base in [b for b in (_base(name, known, tree) for name in reversed(entry.bases)) if b]:
@@ -133,6 +136,9 @@ def _entry(
         bases = [b for b in (_base(name, known, tree) for name in entry.bases) if b and b.constructor]
         entry.parent = bases[0] if bases else None
         entry.settings, entry.constructor, entry.constants = _settings(own[0]), own[0], constants
+        if own[0].args.kwarg and entry.parent is not None:
+            taken = {s.name for s in entry.settings} | _passed_by_name(own[0], entry.parent)
+            entry.settings = entry.settings + [s for s in entry.parent.settings if s.name not in taken]
     elif any(isinstance(d, ast.Name) and d.id == "dataclass" for d in node.decorator_list):
         entry.settings = _fields(node)
     return entry
@@ -154,11 +160,11 @@ def _scanned(module: str) -> list[Entry]:
     return scan(module, source) if source is not None and source.suffix == ".py" else []
 
 
-def _registered_name(node: ast.ClassDef) -> str:
+def _registered_names(node: ast.ClassDef) -> list[str]:
     for d in node.decorator_list:
-        if isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute) and d.func.attr == "register" and d.args:
-            return str(ast.literal_eval(d.args[0]))
-    return ""
+        if isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute) and d.func.attr == "register":
+            return [str(ast.literal_eval(a)) for a in d.args]
+    return []
 
 
 def _settings(function: ast.FunctionDef) -> list[Setting]:
@@ -167,6 +173,14 @@ def _settings(function: ast.FunctionDef) -> list[Setting]:
     defaults += function.args.defaults
     pairs = [*zip(args, defaults, strict=True), *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)]
     return [Setting(a.arg, ast.unparse(a.annotation) if a.annotation else "", _default(d)) for a, d in pairs]
+
+
+def _passed_by_name(function: ast.FunctionDef, parent: Entry) -> set[str]:
+    """The parent's settings that this constructor itself gives, beside those that it passes on by `**`."""
+    for call in filter(None, map(_super_init, function.body)):
+        positional = {s.name for s, _ in zip(parent.settings, call.args, strict=False)}
+        return positional | {k.arg for k in call.keywords if k.arg}
+    return set()
 
 
 def _fields(node: ast.ClassDef) -> list[Setting]:
@@ -207,8 +221,11 @@ _BUILTINS = {
 }
 
 
-def _violations(entry: Entry, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    names = {**entry.constants, "math": math, **values}
+def _violations(
+    entry: Entry, values: dict[str, Any], attributes: dict[str, Any] | None = None
+) -> Iterator[tuple[str, str]]:
+    own = SimpleNamespace(**(entry.attributes if attributes is None else attributes))
+    names = {**entry.constants, "math": math, "self": own, **values}
     for statement in entry.constructor.body if entry.constructor else []:
         refusal = _refusal(statement)
         if refusal is not None:
@@ -220,8 +237,11 @@ def _violations(entry: Entry, values: dict[str, Any]) -> Iterator[tuple[str, str
             expected = [s.name for s in entry.parent.settings]
             given = dict(zip(expected, (_value(a, names) for a in call.args), strict=False))
             given |= {k.arg: _value(k.value, names) for k in call.keywords if k.arg}
+            if any(k.arg is None for k in call.keywords):
+                given = {**{k: v for k, v in values.items() if k in expected}, **given}
             defaults = {s.name: s.default for s in entry.parent.settings if s.default not in (REQUIRED, COMPUTED)}
-            yield from ((k if k in values else "name", m) for k, m in _violations(entry.parent, {**defaults, **given}))
+            found = _violations(entry.parent, {**defaults, **given}, vars(own))
+            yield from ((k if k in values else "name", m) for k, m in found)
 
 
 def _refusal(statement: ast.stmt) -> tuple[ast.expr, ast.expr] | None:

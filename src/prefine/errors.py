@@ -32,7 +32,8 @@ class Interrupted(PrefineError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest known name, or the list of valid names when none is close."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    swapped = [n for n in names if sorted(n) == sorted(name)]
+    close = swapped or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; valid names: {', '.join(names)}" if names else ""

@@ -174,8 +174,10 @@ def _label(recipe: Recipe, source: Planned, progress: Progress) -> Planned | Non
 def default_pairer(recipe: Recipe) -> str:
     """How examples are made when the recipe has no `pair` section: as the objective's group size asks."""
     assert recipe.train is not None
-    size = registry.objectives.find(str(recipe.train.objective["name"])).attributes.get("group_size", 2)
-    return {1: "responses", None: "ranked"}.get(size, "given")
+    wanted = registry.objectives.find(str(recipe.train.objective["name"])).attributes
+    if wanted.get("needs_labels"):
+        return "unpaired"
+    return {1: "responses", None: "ranked"}.get(wanted.get("group_size", 2), "given")
 
 
 def _pair(recipe: Recipe, source: Planned, progress: Progress) -> Planned:

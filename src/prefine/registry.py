@@ -28,8 +28,11 @@ class Registry:
         self.kind, self.package = kind, package
         self._entries: dict[str, Entry] | None = None
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Mark a class as the component `name`; the mark is also what the source reader looks for."""
+    def register(self, name: str, *aliases: str) -> Callable[[T], T]:
+        """Mark a class as the component `name`, which other tools call by its aliases.
+
+        The mark is also what the source reader looks for.
+        """
 
         def mark(cls: T) -> T:
             cls.component_name = name  # type: ignore[attr-defined]
@@ -50,14 +53,15 @@ class Registry:
 
     def find(self, name: str) -> Entry:
         """The component called `name`; an unknown one is an error with the nearest valid name."""
-        if name in self.entries():
-            return self.entries()[name]
+        aliases = {alias: entry for entry in self.entries().values() for alias in entry.aliases}
+        if name in self.entries() or name in aliases:
+            return self.entries().get(name) or aliases[name]
         if ":" in name:
             return self._from_path(name)
         for point in metadata.entry_points(group=f"prefine.{self.kind}s"):
             if point.name == name:
                 return self._from_path(point.value)
-        known = [*self.entries(), *(p.name for p in metadata.entry_points(group=f"prefine.{self.kind}s"))]
+        known = [*self.entries(), *aliases, *(p.name for p in metadata.entry_points(group=f"prefine.{self.kind}s"))]
         raise PrefineError(f"unknown {self.kind} '{name}'{nearest(name, known)}")
 
     def _from_path(self, path: str) -> Entry:

@@ -213,6 +213,8 @@ PAIR_SCHEMA = pa.schema(
         ("candidate_ids", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float64())),
         ("finished", pa.list_(pa.bool_())),
+        ("labels", pa.list_(pa.float64())),
+        ("teacher_logps", pa.list_(pa.float64())),
     ]
 )
 """Arrow schema of a training example, see `Example`."""
@@ -235,6 +237,10 @@ class Example:
     split: str = "train"
     finished: list[bool] = field(default_factory=list)
     """False for a response that was cut off when it was sampled, whose end must not be trained; empty: all ended."""
+    labels: list[float] = field(default_factory=list)
+    """1 for a desirable response and 0 for an undesirable one; empty without labels."""
+    teacher_logps: list[float] = field(default_factory=list)
+    """Log-prob per token under a teacher, where a likelihood labeler gave it for all responses; else empty."""
 
 
 def group_to_row(group: Group) -> dict[str, Any]:

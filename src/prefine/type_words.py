@@ -62,9 +62,15 @@ def mismatch(wanted: Any, value: Any) -> str:
     return text
 
 
-def size_words(group_size: int | None) -> str:
-    """What an objective takes, or a pairer gives, by its `group_size`."""
-    return {None: "ranked lists", 1: "single responses", 2: "pairs"}.get(group_size, f"groups of {group_size}")
+def shape(attributes: dict[str, Any]) -> int | str | None:
+    """What an objective takes, or a pairer gives: a number of responses, None for lists, `labels` for single ones."""
+    return "labels" if attributes.get("needs_labels") or attributes.get("labels") else attributes.get("group_size", 2)
+
+
+def size_words(wanted: int | str | None) -> str:
+    """A `shape` in words."""
+    words = {None: "ranked lists", 1: "single responses", 2: "pairs", "labels": "responses with a label"}
+    return words.get(wanted, f"groups of {wanted}")
 
 
 def _parts(wanted: Any) -> tuple[Any, ...]:

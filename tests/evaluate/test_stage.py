@@ -239,3 +239,27 @@ def test_win_by_must_be_a_metric_with_a_direction(run, tiny_model_dir, trained_d
     metrics = [METRIC, {"name": "length", "unit": "words"}]
     with pytest.raises(PrefineError, match="did you mean 'gold'"):
         evaluate(recipe(tiny_model_dir, metrics=metrics, win_by="golf"), run, prepare(run, trained_dir))
+
+
+def test_conditioned_prompts_are_answered_anew_and_stay_apart_from_training(run, tiny_model_dir, trained_dir, tmp_path):
+    rows = [{"prompt": f"word {i}", "family": "a"} for i in range(12)]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    metric = {"name": "controllability", "rating": "share", "function": "own_scores:score"}
+    stages, comparable = prepare(run, trained_dir), set()
+    for i, share in enumerate((0.25, 0.75)):
+        data = Data(path=str(tmp_path / "words.jsonl"), condition={"share": share})
+        r = recipe(tiny_model_dir, num_samples=0, metrics=[metric], data=data)
+        scores, folder = evaluate(r, run, stages, key=str(i) * 64)
+        # The 4 prompts of the training data are known for what they are, whatever they ask for.
+        assert scores["prompts"] == 8
+        rows = list(folder.groups())
+        assert all(g.prompt.startswith(f"<share: {share}>\nword") for g in rows)
+        greedy = [c for g in rows for c in g.candidates if c.generator["role"] == "model"]
+        values = [abs(c.text.count("a") / (1 + len(c.text)) - share) for c in greedy]
+        assert [c.score("controllability_share") for c in greedy] == pytest.approx(values)
+        found = scores["models"]["model"]["greedy"]["metrics"]["controllability_share"]
+        assert found["value"] == pytest.approx(sum(values) / 8)
+        comparable.add(scores["comparable"])
+    assert len(comparable) == 2
+    assert len(list((run.path / "evaluate").glob("samples-*"))) == 4
+    assert scores["win_by"] is None

@@ -49,7 +49,7 @@ def tiny(kind, **changes):
 
 def gradients(policy, batch, coefficients, plain=False):
     policy.zero_grad()
-    logps = plain_logps(policy, batch) if plain else policy(batch)
+    logps = plain_logps(policy, batch) if plain else policy.logps(batch)
     (logps * coefficients).sum().backward()
     return logps.detach(), {n: p.grad.clone() for n, p in policy.named_parameters() if p.grad is not None}
 
@@ -71,9 +71,9 @@ def test_values_and_gradients_equal_separate_forwards(kind, separate):
 def test_siblings_and_neighbors_do_not_see_each_other():
     policy = Policy(tiny("llama"))
     first, second = items()[2:4]
-    together = policy(pack([first, second]))
+    together = policy.logps(pack([first, second]))
     changed = Encoded(second.prompt_ids, [[5] * 5, *second.responses[1:]], second.masks, {})
-    again = policy(pack([first, changed]))
+    again = policy.logps(pack([first, changed]))
     assert torch.allclose(together[:3], again[:3], atol=1e-6)
     assert torch.allclose(together[4:], again[4:], atol=1e-6)
     assert abs(together[3] - again[3]) > 1e-3
@@ -83,8 +83,8 @@ def test_masked_tokens_are_seen_but_not_scored():
     policy = Policy(tiny("llama"))
     whole = items()[0]
     masked = Encoded(whole.prompt_ids, whole.responses, [[False, True, True], [True, False, True, False, True]], {})
-    assert torch.allclose(policy(pack([masked])), plain_logps(policy, [masked]), atol=1e-5)
-    assert (policy(pack([masked])) > policy(pack([whole]))).all()
+    assert torch.allclose(policy.logps(pack([masked])), plain_logps(policy, [masked]), atol=1e-5)
+    assert (policy.logps(pack([masked])) > policy.logps(pack([whole]))).all()
 
 
 def test_a_hidden_softcap_is_found_by_the_check_and_computed():
@@ -92,14 +92,14 @@ def test_a_hidden_softcap_is_found_by_the_check_and_computed():
     policy = Policy(model)
     layout = choose_layout(policy, items())
     truth = plain_logps(policy, items())
-    assert torch.allclose(policy(pack(items(), separate=layout.separate)), truth, atol=1e-4)
+    assert torch.allclose(policy.logps(pack(items(), separate=layout.separate)), truth, atol=1e-4)
 
 
 def test_a_short_window_falls_back_to_one_response_per_row():
     policy = Policy(tiny("mistral", sliding_window=6))
     layout = choose_layout(policy, items())
     assert layout.separate and "window" in layout.reason
-    assert torch.allclose(policy(pack(items(), separate=True)), plain_logps(policy, items()), atol=1e-5)
+    assert torch.allclose(policy.logps(pack(items(), separate=True)), plain_logps(policy, items()), atol=1e-5)
 
 
 def test_a_model_that_ignores_the_mask_falls_back():
@@ -111,7 +111,9 @@ def test_a_model_that_ignores_the_mask_falls_back():
     )
     policy = Policy(AutoModelForCausalLM.from_config(config).eval())
     layout = choose_layout(policy, items())
-    assert torch.allclose(policy(pack(items(), separate=layout.separate)), plain_logps(policy, items()), atol=1e-4)
+    assert torch.allclose(
+        policy.logps(pack(items(), separate=layout.separate)), plain_logps(policy, items()), atol=1e-4
+    )
 
 
 def test_micro_batches_hold_every_item_once_within_the_budget():

@@ -32,18 +32,32 @@ def make_items(objective, n: int, seed: int = 0) -> list[Item]:
     out = []
     for i in range(n):
         k = objective.group_size or 2 + i % 3
-        responses = [torch.randint(3, 48, (number(1, 9),), generator=g).tolist() for _ in range(k)]
+        if objective.needs_labels:
+            k = 1
+        total = k + objective.needs_mismatched
+        responses = [torch.randint(3, 48, (number(1, 9),), generator=g).tolist() for _ in range(total)]
         prompt = torch.randint(3, 48, (number(2, 12),), generator=g).tolist()
+        item = Item(f"row-{i:03d}", Encoded(prompt, responses, [[True] * len(r) for r in responses], {}))
         scores = torch.randn(k, generator=g).sort(descending=True).values.tolist()
-        ref = [-4.0 * len(r) for r in responses]
-        encoded = Encoded(prompt, responses, [[True] * len(r) for r in responses], {})
-        item = Item(f"row-{i:03d}", encoded, scores if objective.needs_scores else [])
-        out.append(item if not objective.needs_reference else Item(item.id, encoded, item.scores, ref))
+        item.scores = scores if objective.needs_scores else []
+        if objective.needs_reference:
+            item.ref_token_logps = [(-4.0 + 0.5 * torch.randn(len(r), generator=g)).tolist() for r in responses]
+            item.ref_logps = [sum(tokens) for tokens in item.ref_token_logps]
+        item.labels = [float(i % 3 > 0)] if objective.needs_labels else []
+        item.teacher_logps = [-2.0 - 0.3 * j for j in range(k)] if objective.needs_teacher_logps else []
+        item.mismatched = bool(objective.needs_mismatched)
+        out.append(item)
     return out
 
 
-def make_policy(lora: bool = False, dropout: float = 0.0) -> Policy:
-    torch.manual_seed(0)
+def block_of(name: str, **settings) -> dict:
+    """A recipe block of an objective, with the settings that it cannot do without."""
+    needed = {"kd": {"teacher": "made-up"}, "gkd": {"teacher": "made-up"}}
+    return {"name": name, **needed.get(name, {}), **settings}
+
+
+def make_policy(lora: bool = False, dropout: float = 0.0, seed: int = 0) -> Policy:
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=48,
         hidden_size=16,
@@ -72,8 +86,12 @@ def make_trainer(
     objective = objectives.build(block)
     objective.start_loss = lambda: None  # the reference numbers are made up
     folder.mkdir(parents=True, exist_ok=True)
+    policy = policy or make_policy(lora, dropout)
+    if objective.statistics & {"seq_kl", "divergence"}:
+        other = make_policy(seed=1).to(policy.causal.dtype).requires_grad_(False).eval()
+        policy.compare_with(other, divergence=getattr(objective, "token_divergence", None))
     return Trainer(
-        policy or make_policy(lora, dropout),
+        policy,
         objective,
         train,
         make_items(objective, n),

@@ -133,8 +133,8 @@ def test_reference_log_probs_are_stored_verified_and_shared(tmp_path, tiny_model
     import pyarrow.parquet as pq
 
     table = pq.read_table(part)
-    wrong = pa.array([v + 3.0 for v in table["logp"].to_pylist()])
-    pq.write_table(table.set_column(1, "logp", wrong), part)
+    wrong = pa.array([[v[0] + 3.0, *v[1:]] for v in table["token_logps"].to_pylist()], pa.list_(pa.float32()))
+    pq.write_table(table.set_column(1, "token_logps", wrong), part)
     with pytest.raises(PrefineError, match="stored reference log-prob"):
         train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.3}}))
 
@@ -159,11 +159,11 @@ def test_examples_that_do_not_fit_the_objective_are_counted(tmp_path, tiny_model
 
     made = recipe(tmp_path, tiny_model_dir, tiny_model_dir)
     tokenizer = load_tokenizer(made.model)
-    examples = [example(0, 2), example(1, 3), example(2, 3, [3, 2, 1]), example(3, 1), example(4, 7, range(7))]
+    examples = [example(0, 2), example(1, 3), example(2, 3, [3, 2, 1]), example(3, 1), example(4, 13, range(13))]
     for name, kept, dropped in [
         ("dpo", ["e0"], {"needs_2_responses": 4}),
         ("sft", ["e3"], {"needs_1_responses": 4}),
-        ("pad", ["e2"], {"needs_scores": 2, "needs_several_responses": 1, "more_than_6_responses": 1}),
+        ("pad", ["e2"], {"needs_scores": 2, "needs_several_responses": 1, "more_than_12_responses": 1}),
     ]:
         counts = Counts()
         items = encode_examples(examples, "train", tokenizer, made, objectives.build({"name": name}), counts)

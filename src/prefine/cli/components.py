@@ -92,19 +92,21 @@ def _setting(setting: Any) -> str:
 
 def _needs(kind: str, attributes: dict[str, Any]) -> list[str]:
     """What a component declares by its class attributes that it has to be given."""
-    from prefine.type_words import size_words
+    from prefine.type_words import shape, size_words
 
-    out = [size_words(attributes.get("group_size", 2))] if kind == "objectives" else []
+    out = [size_words(shape(attributes))] if kind == "objectives" else []
     if attributes.get("needs_reference"):
         out.append("the start model as reference")
+    if attributes.get("coupled"):
+        out.append("the whole batch at once")
     return [*out, "scores"] if attributes.get("needs_scores") else out
 
 
 def _gives(kind: str, attributes: dict[str, Any]) -> str:
-    from prefine.type_words import size_words
+    from prefine.type_words import shape, size_words
 
     if kind == "pairers" and "group_size" in attributes:
-        return size_words(attributes["group_size"])
+        return size_words(shape(attributes))
     return str(attributes.get("tells", "")) if kind == "formats" else ""
 
 

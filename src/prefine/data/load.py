@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from prefine import recipe
+from prefine.conditions import asked, condition_text, goal_text
 from prefine.data.build import Source, merge
 from prefine.data.detect import LOOK_AT, Format, detect
-from prefine.data.messages import Dropped
+from prefine.data.messages import Dropped, first_user
 from prefine.data.read import Row, read_rows
 from prefine.data.split import first_by_hash, split_of
 from prefine.errors import PrefineError
@@ -47,9 +48,11 @@ def load(data: recipe.Data, *, strict: bool = True, progress: Progress | None = 
     """Read, convert, merge, limit and split the rows of `data`.
 
     `counts` are rows: those that are in a group, and those that were dropped, by reason. With `strict`, a share of
-    dropped rows above `data.max_drop_fraction` raises `PrefineError`, as does a source without a usable row.
+    dropped rows above `data.max_drop_fraction` raises `PrefineError`, as does a source without a usable row. What
+    `data.condition` and `data.goal` ask for is put into the prompts last, and changes neither ids nor splits.
     """
     where = data.path if isinstance(data.path, str) else ", ".join(data.path)
+    text = _condition_text(data)
     source, counts = Source(_name(data), data.plain_text), Counts()
     rows = read_rows(data, counts)
     head = list(itertools.islice(rows, LOOK_AT))
@@ -68,6 +71,8 @@ def load(data: recipe.Data, *, strict: bool = True, progress: Progress | None = 
         loaded.groups = first_by_hash(loaded.groups, data.limit, data.split_salt)
         kept = {g.id for g in loaded.groups}
         counts.drop("beyond_limit", sum(len(keys) for group, keys in found if group.id not in kept))
+    if text or data.goal is not None:
+        loaded.groups = [_asked(group, data) for group in loaded.groups]
     counts.rows_out = counts.rows_in - sum(counts.dropped.values())
     _describe(loaded, source.notes)
     return loaded
@@ -133,6 +138,22 @@ def _check_drops(loaded: Loaded, where: str, most: float) -> None:
         f"{where}: {dropped} of {counts.rows_in} rows cannot be used as '{loaded.format}' (data.max_drop_fraction is "
         f"{most:g}): {reasons}. `prefine data check` shows more; data.format names another format"
     )
+
+
+def _condition_text(data: recipe.Data) -> str:
+    """The text of `data.condition`, checked before anything is read."""
+    try:
+        if data.goal is not None:
+            goal_text(data.goal)
+        return condition_text(data.condition or {})
+    except ValueError as error:
+        raise PrefineError(f"data.condition and data.goal: {error}") from error
+
+
+def _asked(group: Group, data: recipe.Data) -> Group:
+    """The group with what the data section asks for. Read again as data, it falls into the split it had without."""
+    key = group.task_meta.get("split_key") or first_user(group.messages)
+    return asked(replace(group, task_meta={**group.task_meta, "split_key": key}), data.condition, data.goal)
 
 
 def _describe(loaded: Loaded, notes: Counter[str]) -> None:

@@ -6,7 +6,7 @@ import prefine.data.stage
 from prefine.progress import Progress
 from prefine.recipe import Data, Recipe
 from prefine.rundir import Counts, StageDir, run_stage
-from prefine.schema import Group
+from prefine.schema import Group, group_id
 
 
 def held_out(recipe: Recipe, data: StageDir, folder: StageDir, progress: Progress) -> tuple[list[Group], Counts]:
@@ -29,6 +29,11 @@ def held_out(recipe: Recipe, data: StageDir, folder: StageDir, progress: Progres
         groups = groups[: section.num_prompts]
     counts.rows_out = len(groups)
     return groups, counts
+
+
+def asked_ids(groups: list[Group]) -> list[str]:
+    """What tells the prompts apart as they are asked: ids that, unlike the groups' own, change with a condition."""
+    return [group_id(g.messages, g.task) for g in groups]
 
 
 def load(recipe: Recipe, data: Data, folder: StageDir, name: str, progress: Progress) -> list[Group]:

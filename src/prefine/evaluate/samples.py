@@ -9,6 +9,7 @@ from typing import Any
 
 from prefine.data.chat import prompt_ids
 from prefine.evaluate.length import words
+from prefine.evaluate.prompts import asked_ids
 from prefine.evaluate.statistics import mean
 from prefine.generate.sampling import Decoding, Sampled, sample_ids
 from prefine.models.load import load_model, load_tokenizer, model_digest
@@ -111,7 +112,7 @@ class Sampling:
             "max_new_tokens": self.max_new_tokens,
             "seed": int(digest([self.seed, weights])[:8], 16),
         }
-        inputs = {"prompts": digest(sorted(g.id for g in groups))}
+        inputs = {"prompts": digest(sorted(asked_ids(groups)))}
         folder = self.run.stage("evaluate", "samples", stage_key("samples", settings, inputs))
         run_stage(
             folder,

@@ -11,7 +11,7 @@ from prefine.errors import PrefineError, nearest
 from prefine.evaluate.comparison import MODES, compare, siblings
 from prefine.evaluate.cooled import match_diversity
 from prefine.evaluate.divergence import kl, reward_accuracy
-from prefine.evaluate.prompts import held_out, load
+from prefine.evaluate.prompts import asked_ids, held_out, load
 from prefine.evaluate.rows import write_rows
 from prefine.evaluate.samples import Answers, Models, Sampling, distinct
 from prefine.progress import Progress
@@ -148,7 +148,7 @@ class Evaluation:
         """Two evaluations with the same digest may be compared: same prompts, sampling and metrics."""
         sampling = {k: v for k, v in self._sampling_settings().items() if k != "seed"}
         blocks = [metrics.check(b) for b in self.section.metrics]
-        return digest([[g.id for g in self.groups], sampling, blocks])[:16]
+        return digest([asked_ids(self.groups), sampling, blocks])[:16]
 
     def _answer(self) -> None:
         """Greedy responses and samples of the trained model, the start, and the runs to compare with."""

@@ -163,3 +163,24 @@ def win_rate(
         comparisons=sum(c[2] for c in kept),
         missing=len(compared) - len(kept),
     )
+
+
+def spearman(targets: Sequence[float], judged: Sequence[float | None]) -> float | None:
+    """Rank correlation of what was asked for and what was judged, between -1 and 1; equal values share their mean rank.
+
+    Pairs without a judged value are left out; None where fewer than two are left or one side does not vary. It is
+    Pearson's correlation of the ranks (Spearman 1904).
+    """
+    kept = [(t, j) for t, j in zip(targets, judged, strict=True) if j is not None]
+    if len(kept) < 2:
+        return None
+    a, b = (_ranks(np.array(side, dtype=np.float64)) for side in zip(*kept, strict=True))
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread else None
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """1 for the smallest; equal values have the mean of their ranks."""
+    _, which, times = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(times) - (times - 1) / 2)[which]

@@ -53,10 +53,10 @@ class _TokenLogps(torch.autograd.Function):
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             w = weight.to(hidden.dtype)
-            out = torch.empty(len(labels), dtype=_exact(hidden.dtype), device=hidden.device)
+            out = torch.empty(len(labels), dtype=exact(hidden.dtype), device=hidden.device)
             norm = torch.empty_like(out)
-            for rows in _chunks(len(labels), weight.shape[0]):
-                z = _logits(hidden[rows], w, bias, scale, cap)
+            for rows in chunks(len(labels), weight.shape[0]):
+                z = logits_of(hidden[rows], w, bias, scale, cap)
                 norm[rows] = torch.logsumexp(z, -1)
                 out[rows] = z.gather(1, labels[rows, None]).squeeze(1) - norm[rows]
         ctx.save_for_backward(hidden, weight, bias, labels, norm)
@@ -71,8 +71,8 @@ class _TokenLogps(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if want_h else None
         d_weight = torch.zeros(weight.shape, dtype=norm.dtype, device=weight.device) if want_w else None
         d_bias = torch.zeros(weight.shape[0], dtype=norm.dtype, device=weight.device) if want_b else None
-        for rows in _chunks(len(labels), weight.shape[0]):
-            z = _logits(hidden[rows], w, bias, ctx.scale, ctx.cap)
+        for rows in chunks(len(labels), weight.shape[0]):
+            z = logits_of(hidden[rows], w, bias, ctx.scale, ctx.cap)
             d = torch.exp(z - norm[rows, None]).neg_()
             d.scatter_add_(1, labels[rows, None], torch.ones_like(norm[rows, None]))
             d *= grad[rows, None]
@@ -95,8 +95,13 @@ class _TokenLogps(torch.autograd.Function):
         )
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
-    z = (hidden @ weight.t()).to(_exact(hidden.dtype))
+def logits_of(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
+    """(n, V) logits in the dtype of `exact`; the weight has the dtype of the hidden states."""
+    return finished((hidden @ weight.t()).to(exact(hidden.dtype)), bias, scale, cap)
+
+
+def finished(z: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
+    """Logits from z = hidden @ weight.T."""
     if bias is not None:
         z = z + bias.to(z.dtype)
     if scale != 1.0:
@@ -104,11 +109,12 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, c
     return z if cap is None else cap * torch.tanh(z / cap)
 
 
-def _exact(dtype: torch.dtype) -> torch.dtype:
+def exact(dtype: torch.dtype) -> torch.dtype:
     """Sums run in float32, or in float64 for a float64 model."""
     return torch.promote_types(dtype, torch.float32)
 
 
-def _chunks(rows: int, vocabulary: int) -> list[slice]:
+def chunks(rows: int, vocabulary: int) -> list[slice]:
+    """Slices of rows whose logits are few enough to be held at once."""
     size = max(16, LOGITS_IN_CHUNK // vocabulary)
     return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]

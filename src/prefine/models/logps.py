@@ -45,9 +45,31 @@ def policy_logps(
     out: list[list[tuple[float, int]]] = [[] for _ in encoded]
     for batch in micro_batches(encoded, max_tokens, separate=separate):
         items = [encoded[i] for i in batch]
-        sums = iter(policy(pack(items, separate=separate).to(device)).tolist())
+        sums = iter(policy.logps(pack(items, separate=separate).to(device)).tolist())
         for i, item in zip(batch, items, strict=True):
             out[i] = [(next(sums), sum(mask)) for mask in item.masks]
+        if step is not None:
+            step(len(batch))
+    return out
+
+
+@torch.no_grad()
+def policy_token_logps(
+    policy: Policy,
+    encoded: Sequence[Encoded],
+    *,
+    max_tokens: int,
+    separate: bool,
+    step: Callable[[int], None] | None = None,
+) -> list[list[list[float]]]:
+    """For every item and response: the log-prob of each trained token."""
+    device = next(policy.parameters()).device
+    out: list[list[list[float]]] = [[] for _ in encoded]
+    for batch in micro_batches(encoded, max_tokens, separate=separate):
+        items = [encoded[i] for i in batch]
+        rows = iter(policy(pack(items, separate=separate).to(device), {"token_logps"})["token_logps"].tolist())
+        for i, item in zip(batch, items, strict=True):
+            out[i] = [next(rows)[: sum(mask)] for mask in item.masks]
         if step is not None:
             step(len(batch))
     return out

@@ -4,25 +4,29 @@ function."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from prefine.models.head import Head, find_head, token_logps
+from prefine.models.head import Head, chunks, find_head, logits_of, token_logps
+from prefine.models.token_statistics import COMPARING, logit_statistics, token_statistics
 from prefine.models.trees import Packed, longest_path, pack
 
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
 
+T = TypeVar("T")
+
 
 class Policy(nn.Module):
-    """Response log-probs of a causal language model.
+    """Response log-probs of a causal language model, and other statistics of its distribution.
 
-    `forward(packed)` returns the sums over trained tokens, (num_responses,) float32. The prompts' logits are never
-    computed. Everything happens inside `forward`, so that wrappers for several processes see all weights used.
+    `forward(packed)` returns, by name, sums over the trained tokens of each response, (num_responses,). The
+    prompts' logits are never computed unless the prompts are scored. Everything happens inside `forward`, so that
+    wrappers for several processes see all weights used.
     """
 
     def __init__(self, model: Any, *, bf16: bool = False, fused: bool = True) -> None:
@@ -30,33 +34,114 @@ class Policy(nn.Module):
         self.model = model
         self.bf16 = bf16
         self.fused = fused and find_head(self.causal) is not None
+        # In a list, so that it is no part of this module: its weights are neither trained nor saved.
+        self._other: list[Policy] = []
+        self.vocab_size: int | None = None
+        self.divergence: Callable[..., Tensor] | None = None
 
     @property
     def causal(self) -> Any:
         """The transformers model below any adapter."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
-    def forward(self, packed: Packed) -> Tensor:
-        with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=self.bf16):
-            logps = self._token_logps(packed)
-        sums = torch.zeros(packed.num_responses, dtype=logps.dtype, device=logps.device)
-        return sums.index_add(0, packed.response, logps)
+    def compare_with(
+        self, other: Policy, *, vocab_size: int | None = None, divergence: Callable[..., Tensor] | None = None
+    ) -> None:
+        """Set the frozen model (reference or teacher) that `seq_kl` and `divergence` compare with.
 
-    def _token_logps(self, packed: Packed) -> Tensor:
-        inputs = {"input_ids": packed.ids, "position_ids": packed.positions, "use_cache": False}
-        if packed.separate:
-            inputs["attention_mask"] = (packed.tree >= 0).long()
-        else:
-            inputs["attention_mask"] = self._mask(packed)
+        `other` may be this policy itself when it is an adapter: then the adapter is switched off for it. vocab_size:
+        number of token ids that both models share, where their heads differ in size.
+        """
+        self._other, self.vocab_size, self.divergence = [other], vocab_size, divergence
+
+    def forward(
+        self, packed: Packed, statistics: Collection[str] = (), targets: tuple[Tensor, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Sums over each response, in float64: `logps` and every statistic asked for, see `models.token_statistics`.
+
+        Two are not sums: `token_logps` are (num_responses, T), zero behind a response's end, and `prompt_logps`, which
+        need a `packed` with prompts, (num_prompts,). targets: stored top-k of a teacher for every label, (n, k) ids and
+        log-probs.
+        """
+        names = set(statistics) - {"token_logps", "prompt_logps"}
+        with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            found = self._by_token(packed, names, targets)
+        total = packed.num_responses + packed.num_prompts
+        out = {}
+        for name, values in found.items():
+            # A sum of thousands of float32 numbers of one sign loses digits that differences of log-probs need.
+            dtype = torch.float32 if values.device.type == "mps" else torch.float64
+            sums = torch.zeros(total, dtype=dtype, device=values.device)
+            sums = sums.index_add(0, packed.response, values.to(dtype))
+            out[name] = sums[: packed.num_responses]
+            if name == "logps" and packed.num_prompts:
+                out["prompt_logps"] = sums[packed.num_responses :]
+        if "token_logps" in statistics:
+            inside = packed.response < packed.num_responses
+            width = int(packed.place[inside].max()) + 1 if bool(inside.any()) else 1
+            table = found["logps"].new_zeros(packed.num_responses, width)
+            where = (packed.response[inside], packed.place[inside])
+            out["token_logps"] = table.index_put(where, found["logps"][inside])
+        return out
+
+    def logps(self, packed: Packed) -> Tensor:
+        """(num_responses,) summed log-probs alone, float32 (float64 for a float64 model)."""
+        return self(packed)["logps"].to(torch.promote_types(self.causal.dtype, torch.float32))
+
+    def _by_token(self, packed: Packed, names: set[str], targets: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
+        names = {"logps", *names}
+        given = {"targets": targets, "divergence": self.divergence, "vocab_size": self.vocab_size}
+        compares = bool(names & COMPARING) and targets is None
         if not self.fused:
-            logits = self.causal(**inputs).logits[packed.row, packed.column]
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            return torch.log_softmax(logits, -1).gather(1, packed.labels[:, None]).squeeze(1)
+            theirs = self._frozen(Policy._logits, packed) if compares else None
+            return logit_statistics(self._logits(packed), packed.labels, names, other_logits=theirs, **given)
+        hidden, head = self._hidden(packed)
+        if names == {"logps"}:
+            return {"logps": token_logps(hidden, head, packed.labels)}
+        other_hidden, other_head = self._frozen(Policy._hidden, packed) if compares else (None, None)
+        return token_statistics(
+            hidden, head, packed.labels, names, other_hidden=other_hidden, other_head=other_head, **given
+        )
+
+    def _frozen(self, read: Callable[[Policy, Packed], T], packed: Packed) -> T:
+        """What `read` gives for the model that this one is compared with."""
+        (other,) = self._other
+        with other.as_reference() if other is self else torch.no_grad():
+            return read(other, packed)
+
+    def _logits(self, packed: Packed) -> Tensor:
+        """(n, V) logits that predict the labels, for models whose head is not one linear layer."""
+        logits = self.causal(**self._inputs(packed)).logits[packed.row, packed.column]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def rows_of(self, packed: Packed, read: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What `read` makes of the logits (c, V) of every label, given to it a chunk of rows at a time."""
+        if not self.fused:
+            return read(self._logits(packed))
+        hidden, head = self._hidden(packed)
+        weight = head.weight.to(hidden.dtype)
+        found = [
+            read(logits_of(hidden[rows], weight, head.bias, head.scale, head.softcap))
+            for rows in chunks(len(hidden), len(weight))
+        ]
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _hidden(self, packed: Packed) -> tuple[Tensor, Head]:
+        """(n, H) final hidden states that predict the labels, and the head above them."""
         decoder = getattr(self.causal, self.causal.base_model_prefix)
-        hidden = decoder(**inputs).last_hidden_state[packed.row, packed.column]
+        hidden = decoder(**self._inputs(packed)).last_hidden_state[packed.row, packed.column]
         head = find_head(self.causal)
         assert isinstance(head, Head)
-        return token_logps(hidden.to(torch.bfloat16) if self.bf16 else hidden, head, packed.labels)
+        return hidden.to(torch.bfloat16) if self.bf16 else hidden, head
+
+    def _inputs(self, packed: Packed) -> dict[str, Any]:
+        mask = (packed.tree >= 0).long() if packed.separate else self._mask(packed)
+        return {
+            "input_ids": packed.ids,
+            "position_ids": packed.positions,
+            "use_cache": False,
+            "attention_mask": mask,
+        }
 
     def _mask(self, packed: Packed) -> Tensor:
         """A 4D mask in the form the attention implementation takes: bool for sdpa, added numbers for eager."""
@@ -136,7 +221,7 @@ def _close(
     policy: Policy, items: Sequence[Encoded], truth: Tensor, scale: Tensor, slack: float, separate: bool
 ) -> bool:
     try:
-        got = policy(pack(items, separate=separate).to(truth.device))
+        got = policy.logps(pack(items, separate=separate).to(truth.device))
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
         return False
     return bool(((got - truth).abs() <= slack * scale).all())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefine.durable import replacing, sweep
 from prefine.errors import PrefineError
-from prefine.models.logps import policy_logps
+from prefine.models.logps import policy_token_logps
 from prefine.models.policy import Policy
 
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
-    from prefine.progress import Progress
+    from prefine.progress import Progress, Step
 
 SAMPLE = 4
 PART = 512
@@ -32,8 +34,69 @@ def response_keys(item: Encoded) -> list[str]:
     return keys
 
 
+Values = tuple[np.ndarray, ...]
+"""What is stored of a response: one array for each column."""
+
+
+class ResponseStore:
+    """Arrays by response key, in Parquet parts of one folder: computed once, written on the way, shared by runs.
+
+    columns: the arrays of a response and their types, `{"token_logps": "float32"}`.
+    """
+
+    def __init__(self, folder: Path, columns: dict[str, str]) -> None:
+        self.folder, self.columns = folder, columns
+        self.known: dict[str, Values] = {}
+        for part in sorted(folder.glob("part-*.parquet")):
+            table = pq.read_table(part).combine_chunks()
+            lists = [table[name].chunk(0) for name in columns]
+            flat = [(c.values.to_numpy(), c.offsets.to_numpy()) for c in lists]
+            for i, key in enumerate(table["key"].to_pylist()):
+                self.known[key] = tuple(values[ends[i] : ends[i + 1]] for values, ends in flat)
+
+    def get(
+        self,
+        items: Sequence[Encoded],
+        compute: Callable[[Sequence[Encoded], Step], list[list[Values]]],
+        *,
+        title: str,
+        progress: Progress,
+        write: bool = True,
+    ) -> list[list[Values]]:
+        """The arrays of every response of every item; what is missing is computed a part at a time and stored."""
+        missing = [item for item in items if any(k not in self.known for k in response_keys(item))]
+        if missing:
+            with progress.task(title, total=len(missing), unit="prompts") as step:
+                for i in range(0, len(missing), PART):
+                    part = missing[i : i + PART]
+                    self._add(part, compute(part, step), write)
+        return [[self.known[k] for k in response_keys(item)] for item in items]
+
+    def stored(self, items: Sequence[Encoded]) -> list[Encoded]:
+        """Those of the items whose responses are all known."""
+        return [item for item in items if all(k in self.known for k in response_keys(item))]
+
+    def _add(self, items: Sequence[Encoded], found: list[list[Values]], write: bool) -> None:
+        new: dict[str, Values] = {}
+        for item, values in zip(items, found, strict=True):
+            for key, arrays in zip(response_keys(item), values, strict=True):
+                if key not in self.known:
+                    new[key] = tuple(np.asarray(a, dtype=t) for a, t in zip(arrays, self.columns.values(), strict=True))
+        self.known.update(new)
+        if not write or not new:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        name = f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
+        table: dict[str, Any] = {"key": list(new)}
+        for i, (column, kind) in enumerate(self.columns.items()):
+            table[column] = pa.array([v[i] for v in new.values()], pa.list_(pa.from_numpy_dtype(np.dtype(kind))))
+        with replacing(self.folder / name) as tmp:
+            pq.write_table(pa.table(table), tmp, compression="zstd")
+
+
 class ReferenceStore:
-    """Summed reference log-probs by response key, in Parquet parts below one folder per start model.
+    """Reference log-probs of every trained token.
 
     The folder's name holds the digest of the start weights and of the compute type, so that another model, or the same
     model in another precision, never reads these numbers.
@@ -41,12 +104,9 @@ class ReferenceStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.known: dict[str, float] = {}
-        for part in sorted(folder.glob("part-*.parquet")):
-            table = pq.read_table(part)
-            self.known.update(zip(table["key"].to_pylist(), table["logp"].to_pylist(), strict=True))
+        self.store = ResponseStore(folder, {"token_logps": "float32"})
 
-    def logps(
+    def token_logps(
         self,
         policy: Policy,
         items: Sequence[Encoded],
@@ -55,47 +115,34 @@ class ReferenceStore:
         separate: bool,
         progress: Progress,
         write: bool = True,
-    ) -> list[list[float]]:
-        """Reference log-probs of every response of every item; what is missing is computed and stored on the way.
+    ) -> list[list[np.ndarray]]:
+        """Reference log-probs of every token of every response, in float32; what is missing is computed and stored on
+        the way.
 
         `policy` must hold the start weights: an adapter is switched off for this.
         """
+
+        def compute(part: Sequence[Encoded], step: Step) -> list[list[Values]]:
+            found = policy_token_logps(policy, part, max_tokens=max_tokens, separate=separate, step=step)
+            return [[(np.asarray(tokens),) for tokens in row] for row in found]
+
         with policy.as_reference():
             self._verify(policy, items, separate)
-            missing = [item for item in items if any(k not in self.known for k in response_keys(item))]
-            if missing:
-                with progress.task("reference log-probs", total=len(missing), unit="prompts") as step:
-                    for i in range(0, len(missing), PART):
-                        part = missing[i : i + PART]
-                        found = policy_logps(policy, part, max_tokens=max_tokens, separate=separate, step=step)
-                        self._add(part, found, write)
-        return [[self.known[k] for k in response_keys(item)] for item in items]
+            rows = self.store.get(items, compute, title="reference log-probs", progress=progress, write=write)
+        return [[tokens for (tokens,) in row] for row in rows]
 
     def _verify(self, policy: Policy, items: Sequence[Encoded], separate: bool) -> None:
-        stored = [item for item in items if all(k in self.known for k in response_keys(item))][:SAMPLE]
+        """A sample of what is stored is computed again."""
+        stored = self.store.stored(items)[:SAMPLE]
         if not stored:
             return
-        again = policy_logps(policy, stored, max_tokens=1, separate=separate)
+        again = policy_token_logps(policy, stored, max_tokens=1, separate=separate)
         slack = 5e-2 if policy.bf16 else 1e-3
         for item, found in zip(stored, again, strict=True):
-            for key, (logp, _) in zip(response_keys(item), found, strict=True):
-                if abs(logp - self.known[key]) > slack * max(1.0, abs(logp)):
+            for key, tokens in zip(response_keys(item), found, strict=True):
+                logp, before = math.fsum(tokens), math.fsum(self.store.known[key][0])
+                if abs(logp - before) > slack * max(1.0, abs(logp)):
                     raise PrefineError(
-                        f"{self.folder}: a stored reference log-prob is {self.known[key]:.4f}, the model gives "
-                        f"{logp:.4f}; "
-                        "the store is not of this model. Delete the folder to compute it anew"
+                        f"{self.folder}: a stored reference log-prob is {before:.4f}, the model gives {logp:.4f}; the "
+                        "store is not of this model. Delete the folder to compute it anew"
                     )
-
-    def _add(self, items: Sequence[Encoded], found: list[list[Any]], write: bool) -> None:
-        new: dict[str, float] = {}
-        for item, values in zip(items, found, strict=True):
-            new.update({k: v[0] for k, v in zip(response_keys(item), values, strict=True) if k not in self.known})
-        self.known.update(new)
-        if not write or not new:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.folder)
-        name = f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
-        table = pa.table({"key": list(new), "logp": pa.array(list(new.values()), pa.float64())})
-        with replacing(self.folder / name) as tmp:
-            pq.write_table(table, tmp, compression="zstd")

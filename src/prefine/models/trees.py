@@ -29,7 +29,9 @@ class Packed:
     ids, positions: (R, T) long. tree: (R, T), the tree of each token within its row, -1 for padding; branch: (R, T),
     0 on a
     prompt and k on its k-th response. row, column: (n,) the hidden state that predicts label i; labels: (n,); response:
-    (n,) the response, numbered through the batch, that label i belongs to. `separate`: one response per row.
+    (n,) the response, numbered through the batch, that label i belongs to, and place: (n,) its position among that
+    response's labels. With num_prompts, the tokens of the prompts are labels too, of "responses" numbered after the
+    true ones. `separate`: one response per row.
     """
 
     ids: Tensor
@@ -40,8 +42,10 @@ class Packed:
     column: Tensor
     labels: Tensor
     response: Tensor
+    place: Tensor
     num_responses: int
     separate: bool
+    num_prompts: int = 0
 
     def to(self, device: torch.device) -> Packed:
         return replace(self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)})
@@ -70,8 +74,11 @@ def longest_path(item: Encoded) -> int:
     return len(item.prompt_ids) + max(map(len, item.responses))
 
 
-def pack(items: Sequence[Encoded], *, separate: bool = False, pad_id: int = 0) -> Packed:
-    """Lay the items out. Responses are numbered in the order of the items, siblings in their order."""
+def pack(items: Sequence[Encoded], *, separate: bool = False, prompts: bool = False, pad_id: int = 0) -> Packed:
+    """Lay the items out. Responses are numbered in the order of the items, siblings in their order.
+
+    With `prompts`, each prompt's tokens from the second on are labels too, once for each item.
+    """
     if separate:
         rows = [[_Branch(i, [k])] for i, item in enumerate(items) for k in range(len(item.responses))]
     else:
@@ -88,6 +95,7 @@ def pack(items: Sequence[Encoded], *, separate: bool = False, pad_id: int = 0) -
     at_column: list[int] = []
     labels: list[int] = []
     response: list[int] = []
+    place: list[int] = []
     for r, row in enumerate(rows):
         start = 0
         for t, node in enumerate(row):
@@ -96,24 +104,34 @@ def pack(items: Sequence[Encoded], *, separate: bool = False, pad_id: int = 0) -
             ids[r, start:prompt_end] = torch.tensor(item.prompt_ids)
             positions[r, start:prompt_end] = torch.arange(len(item.prompt_ids))
             end = prompt_end
+            if prompts and node.branches[0] == 0:
+                scored = range(1, len(item.prompt_ids))
+                at_row += [r] * len(scored)
+                at_column += [start + j - 1 for j in scored]
+                labels += item.prompt_ids[1:]
+                response += [first[-1] + node.item] * len(scored)
+                place += [j - 1 for j in scored]
             for k in node.branches:
                 tokens, mask = item.responses[k], item.masks[k]
                 begin, end = end, end + len(tokens)
                 ids[r, begin:end] = torch.tensor(tokens)
                 positions[r, begin:end] = torch.arange(len(item.prompt_ids), len(item.prompt_ids) + len(tokens))
                 branch[r, begin:end] = k + 1
+                begun = len(place)
                 for j, trained in enumerate(mask):
                     if trained:
+                        place.append(len(place) - begun)
                         at_row.append(r)
                         at_column.append(prompt_end - 1 if j == 0 else begin + j - 1)
                         labels.append(tokens[j])
                         response.append(first[node.item] + k)
             tree[r, start:end] = t
             start = end
-    long = torch.tensor
-    return Packed(
-        ids, positions, tree, branch, long(at_row), long(at_column), long(labels), long(response), first[-1], separate
+    row_of, column_of, label, owner, at = (
+        torch.tensor(x, dtype=torch.long) for x in (at_row, at_column, labels, response, place)
     )
+    prompt_count = len(items) if prompts else 0
+    return Packed(ids, positions, tree, branch, row_of, column_of, label, owner, at, first[-1], separate, prompt_count)
 
 
 @dataclass

@@ -22,6 +22,7 @@ class Pairer(Protocol):
     group_size: int | None
     """Responses per example, as objectives declare it: 1, 2, or None for lists of any length."""
     needs_scores: bool
+    """A pairer that reads scores by name itself has False here, and the names as its attribute `ratings`."""
 
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         """Examples from a group with one score per candidate (None: it has none); without any, the reason."""
@@ -103,7 +104,17 @@ def example(group: Group, ordered: Sequence[Candidate], scores: Sequence[float] 
         scores=list(scores),
         split=group.split,
         finished=[c.finish_reason != "length" for c in ordered] if any(c.finish_reason for c in ordered) else [],
+        teacher_logps=_of_all([_teacher_logp(c) for c in ordered]),
     )
+
+
+def _teacher_logp(candidate: Candidate) -> float | None:
+    """The latest log-prob per token that a labeler gave."""
+    return next((s.value for s in reversed(candidate.scores) if s.kind == "avg_logp"), None)
+
+
+def _of_all(values: Sequence[float | None]) -> list[float]:
+    return [v for v in values if v is not None] if None not in values else []
 
 
 def pair(group: Group, chosen: Rated, rejected: Rated) -> Example:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from prefine.errors import PrefineError, nearest
 from prefine.schema import Candidate, Group
@@ -49,6 +50,23 @@ def weights(
         if name not in found:
             raise PrefineError(f"pair.score: no response has a score by '{name}'{nearest(name, found)}")
     return dict(sorted(wanted.items()))
+
+
+def require(names: Iterable[str], groups: Iterable[Group]) -> None:
+    """Check that each of the ratings `names` is given to some response; the error names the nearest one there is."""
+    wanted = list(names)
+    found = scorers(groups) if wanted else Counter[str]()
+    for name in wanted:
+        if name not in found:
+            hint = nearest(name, found) or "; no response has a score at all: add a label section before this one"
+            raise PrefineError(f"pair.pairer: no response has a rating '{name}'{hint}")
+
+
+def ratings_of(candidate: Candidate, names: Sequence[str]) -> dict[str, float] | None:
+    """The response's scores by these names (`scorer` or `scorer.aspect`); None as soon as it lacks one of them."""
+    found = {name: _value(candidate, name) for name in names}
+    known = {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+    return known if len(known) == len(found) else None
 
 
 def mixed(candidate: Candidate, mix: dict[str, float]) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefine.errors import PrefineError
 from prefine.pair.base import Pairer, text_key
-from prefine.pair.selection import mixed, weights
+from prefine.pair.selection import mixed, ratings_of, require, weights
 from prefine.progress import Progress
 from prefine.recipe import Pair, Recipe
 from prefine.registry import pairers
@@ -39,6 +39,8 @@ def build(section: Pair, groups: Iterable[Group], progress: Progress) -> tuple[l
     pairer: Pairer = pairers.build(section.pairer)
     rows = sorted(groups, key=lambda g: g.id)
     mix = weights(section.score, rows, required=pairer.needs_scores)
+    ratings: list[str] = getattr(pairer, "ratings", [])
+    require(ratings, rows)
     counts = Counts(len(rows))
     examples: list[Example] = []
     with progress.task("pairing", total=len(rows), unit="prompts") as step:
@@ -51,6 +53,8 @@ def build(section: Pair, groups: Iterable[Group], progress: Progress) -> tuple[l
             else:
                 counts.drop(reason or "no_example")
             _note(counts, group, scores if mix else [], found)
+            for name in ratings:
+                counts.note(f"responses_without_{name}", sum(ratings_of(c, [name]) is None for c in group.candidates))
             step(1)
     if not examples:
         raise PrefineError(

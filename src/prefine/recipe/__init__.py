@@ -76,6 +76,10 @@ class Data(Section):
     """Stop when more than this share of the rows had to be dropped."""
     arguments: dict[str, Any] = {}
     """Arguments for a `module:function` source."""
+    condition: dict[str, float] | None = None
+    """Ratings that every prompt asks for, as the pairers `controllable` and `controllable_sft` spell them."""
+    goal: float | None = None
+    """Score that every prompt asks for in its system message, as the pairer `reward_augmented` spells it."""
 
 
 class Generate(Section):

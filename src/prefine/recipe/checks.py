@@ -12,7 +12,7 @@ from prefine.component_source import Entry
 from prefine.errors import PrefineError, nearest
 from prefine.recipe import Model, Pair
 from prefine.recipe.text import Document, at, items
-from prefine.type_words import size_words
+from prefine.type_words import shape, size_words
 
 _NEUTRAL = {"prompt", "id", "task", "source", "split"}
 """Columns of formats with responses that prompts by themselves may have, too."""
@@ -98,10 +98,13 @@ def _check_scores(document: Document) -> None:
 
 def _check_objective(document: Document, objective: Entry) -> None:
     """Examples must have the size that the objective takes, with scores if it reads them."""
-    data, wanted = document.data, objective.attributes.get("group_size", 2)
+    data, wanted = document.data, shape(objective.attributes)
     generates, labels = _section(data, "generate"), _section(data, "label")
     if _section(data, "pair"):
         _check_pairer(document, objective.name, wanted)
+    elif wanted == "labels" and generates:
+        text = "nothing says which of the generated responses are desirable; add a pair section"
+        document.add(("train",), text)
     elif wanted == 2 and generates:
         more = "makes pairs of the generated responses; add a pair section"
         document.add(("train",), f"nothing {more}" if labels else f"nothing scores and {more} and a label section")
@@ -116,14 +119,16 @@ def _check_objective(document: Document, objective: Entry) -> None:
         document.add(("train",), f"{_format(data)} has no responses to train on; add generate, label and pair sections")
 
 
-def _check_pairer(document: Document, objective: str, wanted: int | None) -> None:
+def _check_pairer(document: Document, objective: str, wanted: int | str | None) -> None:
     pairer = _pairer(document.data)
-    if pairer is None or pairer.attributes.get("group_size", wanted) == wanted:
+    # Of a pair, the chosen response is the desirable one.
+    fits = {"labels", 2} if wanted == "labels" else {wanted}
+    if pairer is None or "group_size" not in pairer.attributes or shape(pairer.attributes) in fits:
         return
-    fitting = [e.name for e in registry.pairers.entries().values() if e.attributes.get("group_size", 0) == wanted]
+    fitting = [e.name for e in registry.pairers.entries().values() if shape(e.attributes) in fits]
     text = (
         f"the objective '{objective}' takes {size_words(wanted)}, but the pairer '{pairer.name}' gives "
-        f"{size_words(pairer.attributes['group_size'])}; pairers that fit: {', '.join(fitting) or 'none'}"
+        f"{size_words(shape(pairer.attributes))}; pairers that fit: {', '.join(fitting) or 'none'}"
     )
     written = isinstance(at(document.data, "pair", "pairer"), dict)
     document.add(("pair", "pairer", "name") if written else ("pair",), text)

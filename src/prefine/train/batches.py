@@ -5,27 +5,47 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from prefine.data.chat import Encoded
 from prefine.models.trees import micro_batches, tree_size
-from prefine.objectives.base import Responses
 
 
 @dataclass
 class Item:
-    """One encoded training example: K responses (best first), with their scores and reference log-probs if needed."""
+    """One encoded training example: K responses (best first), with what its objective needs to know of them.
+
+    A `mismatched` item has one more response behind the K, written for another prompt. ref_logps and ref_token_logps
+    are of all responses; targets are a teacher's most likely tokens for each trained token: ids and log-probs, (n, k)
+    for each response.
+    """
 
     id: str
     encoded: Encoded
     scores: list[float] = field(default_factory=list)
     ref_logps: list[float] = field(default_factory=list)
+    labels: list[float] = field(default_factory=list)
+    teacher_logps: list[float] = field(default_factory=list)
+    ref_token_logps: list[Any] = field(default_factory=list)
+    targets: list[tuple[Any, Any]] = field(default_factory=list)
+    mismatched: bool = False
+
+    @property
+    def size(self) -> int:
+        """K, the responses that the objective compares."""
+        return len(self.encoded.responses) - self.mismatched
 
     @property
     def lengths(self) -> list[int]:
-        return [sum(mask) for mask in self.encoded.masks]
+        """Trained tokens of each of the K responses."""
+        return [sum(mask) for mask in self.encoded.masks[: self.size]]
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt that have one before them to be predicted from."""
+        return len(self.encoded.prompt_ids) - 1
 
 
 @dataclass
@@ -82,32 +102,3 @@ def cut(items: Sequence[Item], max_tokens: int, rank: int, world: int, *, separa
     most = max(map(len, cuts))
     mine = cuts[rank]
     return mine + [MicroBatch(mine[-1].items, filler=True)] * (most - len(mine))
-
-
-def by_group_size(items: Sequence[Item], logps: Tensor) -> list[tuple[list[int], Responses]]:
-    """Split a micro-batch's flat log-probs (num_responses,) into one `Responses` per number of responses.
-
-    Returns the positions in `items` that each `Responses` holds, so that losses can be told apart by example.
-    """
-    like = {"device": logps.device, "dtype": logps.dtype}
-    start, where = 0, {}
-    for i, item in enumerate(items):
-        k = len(item.encoded.responses)
-        where.setdefault(k, []).append((i, start))
-        start += k
-    out = []
-    for k, found in sorted(where.items()):
-        chosen = [items[i] for i, _ in found]
-        index = torch.tensor([[s + j for j in range(k)] for _, s in found], device=logps.device)
-        out.append(
-            (
-                [i for i, _ in found],
-                Responses(
-                    logps[index],
-                    torch.tensor([item.lengths for item in chosen], device=logps.device),
-                    torch.tensor([item.ref_logps for item in chosen], **like) if chosen[0].ref_logps else None,
-                    torch.tensor([item.scores for item in chosen], **like) if chosen[0].scores else None,
-                ),
-            )
-        )
-    return out

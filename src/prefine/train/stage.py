@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from prefine.recipe import Model, Recipe
 from prefine.registry import objectives
 from prefine.rundir import Counts, StageDir
 from prefine.schema import Example, digest
+from prefine.train import companions
 from prefine.train.batches import Item
 from prefine.train.trainer import Trainer
 
@@ -61,8 +64,15 @@ def run(
     every = [item.encoded for item in items["train"] + items["test"]]
     layout = choose_layout(policy, every, train.layout)
     progress.line(f"layout: {layout.reason}")
+    if objective.needs_mismatched:
+        for split in items.values():
+            add_mismatched(split)
+    everything = items["train"] + items["test"]
     if objective.needs_reference:
-        add_reference(recipe, folder, policy, layout, items["train"] + items["test"], progress)
+        add_reference(recipe, folder, policy, layout, everything, progress)
+    before_step = companions.prepare(
+        recipe, folder, policy, objective, tokenizer, layout.separate, everything, progress
+    )
     trainer = Trainer(
         policy,
         objective,
@@ -74,6 +84,7 @@ def run(
         separate=layout.separate,
         fingerprint=fingerprint(recipe, items["train"], layout),
         progress=progress,
+        before_step=before_step,
     )
     facts = trainer.run(resume=resume)
     if trainer.accelerator.is_main_process:
@@ -120,8 +131,11 @@ def encode_examples(
             if n:
                 counts.note(flag, n)
         counts.rows_out += 1
-        scores = list(example.scores) if objective.needs_scores else []
-        out.append(Item(example.id, encoded, scores))
+        item = Item(example.id, encoded)
+        item.scores = list(example.scores) if objective.needs_scores else []
+        item.labels = list(example.labels) if objective.needs_labels else []
+        item.teacher_logps = list(example.teacher_logps) if objective.needs_teacher_logps else []
+        out.append(item)
     return sorted(out, key=lambda item: item.id)
 
 
@@ -130,13 +144,36 @@ def _misfit(example: Example, objective: Objective) -> str | None:
     k = len(example.responses)
     if objective.group_size is not None and k != objective.group_size:
         return f"needs_{objective.group_size}_responses"
-    if objective.group_size is None and k < 2:
+    if objective.needs_labels and not (example.labels or k == 2):
+        return "needs_labels"
+    if objective.group_size is None and k < 2 and not objective.needs_labels:
         return "needs_several_responses"
     if objective.max_group_size is not None and k > objective.max_group_size:
         return f"more_than_{objective.max_group_size}_responses"
     if objective.needs_scores and len(example.scores) != k:
         return "needs_scores"
+    if objective.needs_teacher_logps and len(example.teacher_logps) != k:
+        return "needs_likelihood_scores"
     return None
+
+
+def add_mismatched(items: list[Item]) -> None:
+    """Give every item one more response: that of the next item whose prompt is another one.
+
+    Items stand in the order of their ids, which are hashes, so the next one is a random one.
+    """
+    borrowed = []
+    for i, item in enumerate(items):
+        others = (items[(i + j) % len(items)] for j in range(1, len(items)))
+        other = next((o for o in others if o.encoded.prompt_ids != item.encoded.prompt_ids), None)
+        if other is None:
+            raise PrefineError("the objective compares responses with those to other prompts, but there is one prompt")
+        borrowed.append((other.encoded.responses[0], other.encoded.masks[0]))
+    for item, (tokens, mask) in zip(items, borrowed, strict=True):
+        item.encoded = replace(
+            item.encoded, responses=[*item.encoded.responses, tokens], masks=[*item.encoded.masks, mask]
+        )
+        item.mismatched = True
 
 
 def add_reference(
@@ -146,7 +183,7 @@ def add_reference(
     assert recipe.train is not None
     key = digest([model_digest(recipe.model), recipe.model.dtype, recipe.train.bf16])[:16]
     store = ReferenceStore(folder.run / "reference" / key)
-    found = store.logps(
+    found = store.token_logps(
         policy,
         [item.encoded for item in items],
         max_tokens=recipe.train.max_tokens,
@@ -154,8 +191,9 @@ def add_reference(
         progress=progress,
         write=int(os.environ.get("RANK", 0)) == 0,
     )
-    for item, logps in zip(items, found, strict=True):
-        item.ref_logps = logps
+    for item, tokens in zip(items, found, strict=True):
+        item.ref_token_logps = tokens
+        item.ref_logps = [math.fsum(t) for t in tokens]
 
 
 def fingerprint(recipe: Recipe, items: list[Item], layout: Layout) -> dict[str, Any]:
@@ -164,9 +202,14 @@ def fingerprint(recipe: Recipe, items: list[Item], layout: Layout) -> dict[str, 
         "train": settings_that_count(recipe),
         "model": recipe.model.model_dump(exclude={"path", "revision"}),
         "start_weights": model_digest(recipe.model),
-        "data": digest([[item.id, response_keys(item.encoded), item.scores] for item in items]),
+        "data": digest([_content(item) for item in items]),
         "one_response_per_row": layout.separate,
     }
+
+
+def _content(item: Item) -> list[Any]:
+    more = [values for values in (item.labels, item.teacher_logps) if values]
+    return [item.id, response_keys(item.encoded), item.scores, *more]
 
 
 def checkpoint_activations(policy: Policy) -> None:

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from prefine.errors import Interrupted, PrefineError
 from prefine.models.policy import Policy
-from prefine.models.trees import pack
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train import checkpoint
-from prefine.train.batches import Item, MicroBatch, Schedule, by_group_size, cut, total_steps
+from prefine.train.batches import Item, Schedule, total_steps
 from prefine.train.log import MetricsLog, Trackers
 from prefine.train.optim import learning_rate, make_optimizer
+from prefine.train.passes import Passes
 
 if TYPE_CHECKING:
     from prefine.progress import Progress
@@ -39,8 +39,8 @@ class Trainer:
     The gradient of a step is that of sum_i w_i loss_i / sum_i w_i over the examples of the global batch, however it
     is cut
     into micro-batches and processes. `folder` receives metrics.jsonl and checkpoints; `fingerprint` is what a
-    checkpoint must
-    agree with to be resumed.
+    checkpoint must agree with to be resumed. `before_step` may replace the examples of a step (given their list and the
+    step's number), with responses sampled on policy for one.
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class Trainer:
         fingerprint: dict[str, Any],
         progress: Progress,
         accelerator: Accelerator | None = None,
+        before_step: Callable[[list[Item], int], list[Item]] | None = None,
     ) -> None:
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.objective = objective.to(self.accelerator.device)
         self.train_settings, self.items, self.held_out = train, items, held_out
         self.folder, self.seed, self.separate = folder, seed, separate
-        self.fingerprint, self.progress = fingerprint, progress
+        self.fingerprint, self.progress, self.before_step = fingerprint, progress, before_step
         if not any(p.requires_grad for p in policy.parameters()):
             raise PrefineError("nothing to train: no parameter of the model requires a gradient")
         self.raw_policy = policy
@@ -71,6 +72,7 @@ class Trainer:
         self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
         total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
         self.schedule = Schedule(len(items), train.batch_size, total, seed)
+        self.passes = Passes(self.accelerator, self.policy, self.objective, train, separate)
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.step = 0
         self.window: dict[str, list[float]] = {}
@@ -112,23 +114,11 @@ class Trainer:
 
     def _optimizer_step(self) -> dict[str, float]:
         """One step on the global batch; returns the step's means over its examples."""
-        torch.manual_seed((self.seed * 1_000_003 + self.step) * self.world + self.rank)
+        self._seed()
         self.policy.train()
         self.objective.train()
-        batch = [self.items[i] for i in self.schedule.batch(self.step)]
-        parts = cut(batch, self.train_settings.max_tokens, self.rank, self.world, separate=self.separate)
-        total = float(self._weights(batch).sum())
-        sums: dict[str, float] = {}
-        bad: list[str] = []
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.policy):
-                loss, found, wrong = self._micro_batch(part)
-                bad += wrong
-                self.accelerator.backward(loss * (self.world / total))
-            for name, value in found.items():
-                sums[name] = sums.get(name, 0.0) + value
-        sums = self._over_processes(sums)
+        batch = self._prepared([self.items[i] for i in self.schedule.batch(self.step)])
+        sums, bad = self.passes.backward(batch, self._seed)
         rate = learning_rate(self.train_settings, self.step, self.schedule.total_steps)
         clipped = self.accelerator.clip_grad_norm_(self.policy.parameters(), self.train_settings.max_grad_norm)
         norm = 0.0 if clipped is None else float(clipped)
@@ -141,43 +131,21 @@ class Trainer:
             self._check_changed(before)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        row = means(sums)
-        row["loss"] = sums["loss"] / total
         self.tokens += int(sums["tokens"])
-        return {**row, "learning_rate": rate, "grad_norm": norm}
+        return {**self._means(sums), "learning_rate": rate, "grad_norm": norm}
 
-    def _weights(self, items: Sequence[Item]) -> Tensor:
-        """Each example's share of the mean, known before the forward pass."""
-        out = []
-        for item in items:
-            out.append(self.objective.weight(torch.tensor([item.lengths], device=self.accelerator.device)))
-        return torch.cat(out)
+    def _seed(self) -> None:
+        torch.manual_seed((self.seed * 1_000_003 + self.step) * self.world + self.rank)
 
-    def _micro_batch(self, part: MicroBatch) -> tuple[Tensor, dict[str, float], list[str]]:
-        """Weighted sum of losses, sums of metrics over examples, and the ids of examples whose loss is not finite."""
-        packed = pack([item.encoded for item in part.items], separate=self.separate).to(self.accelerator.device)
-        logps = self.policy(packed)
-        total = logps.new_zeros(())
-        sums = {"tokens": 0.0 if part.filler else float(packed.tokens)}
-        bad: list[str] = []
-        for positions, responses in by_group_size(part.items, logps):
-            losses, metrics = self.objective(responses)
-            weights = self.objective.weight(responses.lengths).to(losses.dtype) * (0.0 if part.filler else 1.0)
-            total = total + (losses * weights).sum()
-            metrics = {**metrics, "loss": losses.detach() * weights, "examples": torch.ones_like(losses)}
-            share = 0.0 if part.filler else 1.0
-            for name, values in metrics.items():
-                sums[name] = sums.get(name, 0.0) + share * float(values.detach().double().sum())
-            finite = torch.isfinite(losses.detach()).tolist()
-            bad += [part.items[i].id for i, ok in zip(positions, finite, strict=True) if not ok]
-        return total, sums, bad
+    def _prepared(self, batch: list[Item]) -> list[Item]:
+        """The batch as it is trained on: for on-policy objectives with responses that the policy samples now."""
+        return batch if self.before_step is None else self.before_step(batch, self.step)
 
-    def _over_processes(self, sums: dict[str, float]) -> dict[str, float]:
-        if self.world == 1:
-            return sums
-        names = sorted(sums)
-        values = torch.tensor([sums[n] for n in names], dtype=torch.float64, device=self.accelerator.device)
-        return dict(zip(names, self.accelerator.reduce(values, "sum").tolist(), strict=True))  # type: ignore[union-attr]
+    def _means(self, sums: dict[str, float]) -> dict[str, float]:
+        """Sums over examples to means over examples, with what the objective derives from them."""
+        n = max(1.0, sums["examples"])
+        out = {k: v / n for k, v in sums.items() if k not in ("examples", "tokens", "weight") and k[0] != "="}
+        return {**out, **self.objective.summary(out), "loss": sums["loss"] / sums["weight"]}
 
     def _refuse_non_finite(self, norm: float, bad: list[str], batch: Sequence[Item]) -> None:
         flag = torch.tensor(float(bool(bad) or not math.isfinite(norm)), device=self.accelerator.device)
@@ -217,13 +185,13 @@ class Trainer:
         """Loss and metrics, as means over all held-out examples. Changes no state."""
         self.policy.eval()
         self.objective.eval()
-        parts = cut(self.held_out, self.train_settings.max_tokens, self.rank, self.world, separate=self.separate)
-        sums: dict[str, float] = {}
-        for part in parts:
-            for name, value in self._micro_batch(part)[1].items():
-                sums[name] = sums.get(name, 0.0) + value
-        sums = self._over_processes(sums)
-        return {**means(sums), "loss": sums["loss"] / float(self._weights(self.held_out).sum())}
+        more = frozenset({"entropy", "hits"}) if self.raw_policy.fused else frozenset()
+        sums, _ = self.passes.sums(self.held_out, more)
+        out = self._means(sums)
+        if more:
+            out["entropy"] = sums["=entropy"] / sums["=tokens"]
+            out["token_accuracy"] = sums["=hits"] / sums["=tokens"]
+        return out
 
     def _log(self, values: dict[str, float], trackers: Trackers) -> None:
         if not self.accelerator.is_main_process:
@@ -286,8 +254,8 @@ class Trainer:
         self.policy.eval()
         self.objective.eval()
         probe = [self.items[i] for i in self.schedule.batch(0)][:8]
-        _, sums, bad = self._micro_batch(MicroBatch(probe))
-        loss = sums["loss"] / float(self._weights(probe).sum())
+        sums, bad = self.passes.sums(probe)
+        loss = sums["loss"] / sums["weight"]
         if bad or not math.isfinite(loss):
             raise PrefineError(f"the loss before training is not finite; rows: {', '.join(bad)}")
         expected = self.objective.start_loss()
@@ -333,12 +301,6 @@ class Trainer:
             return self._stop
         flag = torch.tensor(float(self._stop), device=self.accelerator.device)
         return float(self.accelerator.reduce(flag, "sum")) > 0  # type: ignore[arg-type]
-
-
-def means(sums: dict[str, float]) -> dict[str, float]:
-    """Sums over examples to means over examples; `examples`, `tokens` and `loss` have a meaning of their own."""
-    n = max(1.0, sums["examples"])
-    return {k: v / n for k, v in sums.items() if k not in ("examples", "tokens", "loss")}
 
 
 def reset_peak_memory() -> None:

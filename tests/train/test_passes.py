@@ -1,0 +1,118 @@
+"""However a global batch is cut into micro-batches, rows and processes, its gradient is one: for every objective."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from prefine.models.trees import pack
+from prefine.objectives.base import Objective, Output
+from prefine.registry import objectives
+from tests.train.job import block_of, make_policy, make_trainer
+
+EVERY = sorted(objectives.entries())
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def first_gradients(folder, name, double=True, **settings):
+    """Weight gradients of the first step on 16 ragged examples, caught before the optimizer uses them."""
+    policy = make_policy()
+    trainer = make_trainer(
+        folder,
+        block_of(name),
+        {"batch_size": 16, "max_grad_norm": 1e9, **settings},
+        n=16,
+        policy=policy.double() if double else policy,
+    )
+    caught = {}
+
+    def catch(*_, **__):
+        caught.update({n: p.grad.clone() for n, p in trainer._trainable().items()})
+        raise StopIteration
+
+    trainer.optimizer.step = catch
+    with pytest.raises(StopIteration):
+        trainer._optimizer_step()
+    return caught
+
+
+def gap(one, other):
+    """Distance of two gradients relative to their size, all weights together."""
+    assert one.keys() == other.keys()
+    size = torch.stack([g.double().norm() for g in one.values()]).norm()
+    assert size > 0
+    return float(torch.stack([(other[k].double() - g.double()).norm() for k, g in one.items()]).norm() / size)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_batch_cut_any_way_has_one_gradient(tmp_path, name):
+    # The model's norms compute in float32, so another layout moves even a float64 model by that much.
+    whole = first_gradients(tmp_path / "a", name, max_tokens=100_000)
+    for i, (tokens, separate, slack) in enumerate([(120, False, 1e-9), (1, False, 1e-9), (90, True, 1e-6)]):
+        cut_up = first_gradients(tmp_path / str(i), name, max_tokens=tokens, separate=separate)
+        assert gap(whole, cut_up) <= slack, (tokens, separate)
+
+
+def test_in_float32_and_in_two_processes_too(tmp_path):
+    """16 examples at once, a few at a time, one at a time, and on two processes: gradients within 1e-6."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", __file__, str(tmp_path)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(launcher, env=env) as two:
+        far = {}
+        for name in EVERY:
+            whole = first_gradients(tmp_path / "one", name, double=False, max_tokens=100_000)
+            for tokens in (120, 1):
+                cut_up = first_gradients(tmp_path / "one", name, double=False, max_tokens=tokens)
+                far[name, tokens] = gap(whole, cut_up)
+            save_file({k: v.contiguous() for k, v in whole.items()}, tmp_path / f"{name}.one")
+        assert two.wait(timeout=500) == 0
+    for name in EVERY:
+        far[name, "2 processes"] = gap(load_file(tmp_path / f"{name}.one"), load_file(tmp_path / f"{name}.two"))
+    assert {k: v for k, v in far.items() if not v <= 1e-6} == {}
+
+
+class Contrast(Objective):
+    """A coupled objective with a value that is easy to know: each example's loss is its distance from the mean."""
+
+    group_size = 1
+    coupled = True
+
+    def forward(self, responses):
+        a = responses.logps[:, 0]
+        return Output((a - a.mean()) ** 2, {"mean": a.detach().mean().expand(len(a))}, torch.arange(len(a)) + 1.0)
+
+
+def test_a_coupled_objective_sees_the_batch_whole_and_in_its_order(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path, block_of("sft"), {"batch_size": 6, "max_tokens": 20}, n=6)
+    seen = []
+    contrast = Contrast()
+    monkeypatch.setattr(
+        contrast, "forward", lambda r: seen.append(r.logps.detach()[:, 0]) or Contrast.forward(contrast, r)
+    )
+    trainer.objective = trainer.passes.objective = contrast
+    batch = [trainer.items[i] for i in trainer.schedule.batch(0)]
+    assert len(trainer.passes._cut(batch)) > 2
+    row = trainer._optimizer_step()
+    (logps,) = seen
+    alone = torch.stack([make_policy().logps(pack([i.encoded]))[0] for i in batch])
+    assert torch.allclose(logps.float(), alone.detach(), atol=1e-5)
+    weights = torch.arange(6) + 1.0
+    want = (weights * (logps - logps.mean()) ** 2).sum() / weights.sum()
+    assert row["loss"] == pytest.approx(float(want), rel=1e-5)
+    assert row["mean"] == pytest.approx(float(logps.mean()), rel=1e-5)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    target = Path(sys.argv[1])
+    rank = int(os.environ["RANK"])
+    for objective in EVERY:
+        found = first_gradients(target / f"two-{rank}", objective, double=False, max_tokens=60)
+        if rank == 0:
+            save_file({k: v.contiguous() for k, v in found.items()}, target / f"{objective}.two")
+    torch.distributed.destroy_process_group()
