@@ -41,6 +41,20 @@ class Other(Base):
         if unknown_here(strength):
             raise ValueError("never evaluated")
         super().__init__(beta=strength)
+
+class Passing(Base):
+    tight = True
+
+    def __init__(self, gamma: float = 0.5, **settings):
+        super().__init__(**settings)
+        if gamma > 1 and self.tight:
+            raise ValueError(f"gamma must be at most 1, not {gamma}")
+
+class Fixed(Passing):
+    tight = False
+
+    def __init__(self, **settings):
+        super().__init__(0.2, kind="b", **settings)
 """
 
 
@@ -169,3 +183,26 @@ def test_entry_points_are_found(module, monkeypatch):
 def test_building_gives_an_instance_with_the_settings():
     pairer = pairers.build({"name": "best_worst", "min_gap": 1})
     assert pairer.min_gap == 1.0
+
+
+def test_settings_passed_on_by_name_are_those_of_the_parent(module):
+    passing, fixed = (objectives.find(f"{module}:{name}") for name in ("Passing", "Fixed"))
+    assert [s.name for s in passing.settings] == ["gamma", "beta", "kind"]
+    assert [s.name for s in fixed.settings] == ["beta"]
+    assert objectives.check({"name": f"{module}:Fixed", "beta": 0.3})["beta"] == 0.3
+    for block, message in [
+        ({"name": f"{module}:Passing", "beta": -1.0}, "beta must be positive, not -1.0"),
+        ({"name": f"{module}:Passing", "gamma": 2.0}, "gamma must be at most 1, not 2.0"),
+        ({"name": f"{module}:Fixed", "beta": 0.0}, "beta must be positive, not 0.0"),
+        ({"name": f"{module}:Fixed", "kind": "a"}, "has no setting 'kind'"),
+    ]:
+        with pytest.raises(SettingError) as caught:
+            objectives.check(block)
+        assert message in str(caught.value)
+
+
+def test_a_name_of_other_tools_leads_to_the_component():
+    assert objectives.find("slic_dpo") is objectives.entries()["hinge"]
+    assert objectives.check({"name": "aot_pair"})["name"] == "aot_unpaired"
+    names = [n for e in objectives.entries().values() for n in (e.name, *e.aliases)]
+    assert len(names) == len(set(names))

@@ -442,3 +442,50 @@ def test_reading_a_recipe_imports_no_torch():
 def test_unset_fields_have_the_defaults_of_the_class(write):
     recipe = load_recipe(write(GOOD))
     assert recipe == Recipe.model_validate(recipe.model_dump())
+
+
+def test_ratings_need_a_labeler(write, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS)
+    text = (
+        "name: toy\nmodel: {path: tiny-student}\ndata: {path: prompts.jsonl}\ngenerate:\npair:\n"
+        "  pairer: {name: controllable, ratings: [judge.honesty], conditions: {judge.honesty: 3}}\n"
+    )
+    assert mistakes(write(text)) == ["r.yaml:5: pair: nothing scores the generated responses; add a label section"]
+
+
+def test_labels_for_objectives_without_pairs(write, tmp_path):
+    (tmp_path / "prompts.jsonl").write_text(PROMPTS)
+    start = "name: toy\nmodel: {path: tiny-student}\ndata: {path: prompts.jsonl}\ngenerate:\n"
+    label = "label: {labelers: [{name: likelihood, model: tiny-teacher}]}\n"
+    kto = "train: {objective: {name: kto}}\n"
+    assert mistakes(write(start + label + kto)) == [
+        "r.yaml:6: train: nothing says which of the generated responses are desirable; add a pair section"
+    ]
+    for pairer in ("{name: unpaired, threshold: -1.0}", "{name: best_worst}"):
+        assert load_recipe(write(f"{start}{label}pair: {{pairer: {pairer}}}\n{kto}")).train
+    lists = mistakes(write(f"{start}{label}pair: {{pairer: {{name: ranked}}}}\n{kto}"))
+    assert "takes responses with a label, but the pairer 'ranked' gives ranked lists" in lists[0]
+
+
+def test_a_modifier_that_the_objective_cannot_use(write):
+    for objective, message in [
+        ("{name: simpo, f_divergence: js}", "f_divergence needs log-ratios to a reference"),
+        ("{name: aot, wpo: sampled}", "wpo weights pairs"),
+        ("{name: dpo_norm, ld_alpha: 0.5}", "ld_alpha discounts sums"),
+        ("{name: dpo, f_alpha: 0.5}", "f_alpha has no effect without f_divergence: alpha"),
+        ("{name: dpo, nll_reduction: seq_sum}", "nll_reduction has no effect without nll_weight"),
+        ("{name: hinge, label_smoothing: 0.1}", "has no setting 'label_smoothing'"),
+        ("{name: ipo, beta: 0.1}", "has no setting 'beta'"),
+        ("{name: sppo, beta: 0.1}", "another algorithm"),
+        ("{name: exo, label_smoothing: 0.0}", "infinite"),
+        ("{name: cdpo, gamma: 0.1}", "has no setting 'gamma'"),
+        ("{name: slic, bcr_weight: 1.0}", "limits the drop against a reference"),
+    ]:
+        found = mistakes(write(changed("{name: dpo, beta: 0.2}", objective)))
+        assert len(found) == 1 and found[0].startswith("r.yaml:6: train.objective") and message in found[0], found
+    for objective in (
+        "{name: slic_dpo}",
+        "{name: aot_pair}",
+        "{name: dpo, wpo: greedy, nll_weight: 0.1, ld_alpha: 0.5}",
+    ):
+        assert load_recipe(write(changed("{name: dpo, beta: 0.2}", objective))).train

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from prefine.conditions import unasked
 from prefine.errors import PrefineError
 from prefine.label.base import Labeler, summary
 from prefine.label.teacher import release
@@ -74,7 +75,8 @@ def _label_all(made: list[Labeler], groups: list[Group], folder: StageDir, progr
 
 
 def _checked(labeler: Labeler, part: list[Group], step: Step) -> list[list[list[Score]]]:
-    scores = labeler.score(part, step)
+    # Who asked for which rating must not sway the one who gives it.
+    scores = labeler.score([unasked(group) for group in part], step)
     if [len(row) for row in scores] != [len(g.candidates) for g in part]:
         raise PrefineError(f"labeler '{labeler.name}' did not return one list of scores for each response")
     return scores

@@ -84,7 +84,7 @@ def _check_scores(document: Document) -> None:
     if not names or not _section(data, "pair"):
         return
     score = at(data, "pair", "score")
-    if score is None and len(set(names)) > 1 and _needs_scores(_pairer(data)):
+    if score is None and len(set(names)) > 1 and _needs_scores(_pairer(data)) and not _reads_ratings(_pairer(data)):
         example = f"score: {names[0]}"
         document.add(("pair",), f"there are several scorers ({', '.join(names)}); say which decides, as in {example}")
     if _gives(data, "scores"):
@@ -172,7 +172,14 @@ def _pairer(data: Any) -> Entry | None:
 
 
 def _needs_scores(pairer: Entry | None) -> bool:
-    return pairer is not None and bool(pairer.attributes.get("needs_scores", True))
+    """Whether a pairer reads scores: those that `pair.score` chooses, or ratings that it names itself."""
+    if pairer is None:
+        return False
+    return bool(pairer.attributes.get("needs_scores", True)) or _reads_ratings(pairer)
+
+
+def _reads_ratings(pairer: Entry | None) -> bool:
+    return pairer is not None and any(s.name == "ratings" for s in pairer.settings)
 
 
 def _format(data: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def _responses(
     chosen = [items[i] for i in where]
     index = torch.tensor([[starts[i] + j for j in range(k)] for i in where], device=device)
     at = torch.tensor(where, device=device)
-    found = {n: v[at] if n in BY_EXAMPLE else v[index] for n, v in numbers.items() if n in _FIELDS}
+    found: dict[str, Any] = {n: v[at] if n in BY_EXAMPLE else v[index] for n, v in numbers.items() if n in _FIELDS}
 
     def column(values: list[list[float]]) -> Tensor:
         return torch.tensor([row[:k] for row in values], device=device, dtype=dtype)
@@ -116,7 +117,7 @@ def _responses(
     if "prompt_logps" in objective.statistics:
         found["prompt_lengths"] = torch.tensor([item.prompt_length for item in chosen], device=device)
     lengths = torch.tensor([item.lengths for item in chosen], device=device)
-    return Responses(lengths=lengths, **vars(batch), **found)
+    return Responses(lengths=lengths, **{**vars(batch), **found})
 
 
 _FIELDS = set(Responses.__dataclass_fields__)
