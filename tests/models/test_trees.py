@@ -55,13 +55,13 @@ def gradients(policy, batch, coefficients, plain=False):
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "phi3", "gpt_neox", "mistral", "gemma", "olmo2"])
-@pytest.mark.parametrize("separate", [False, True])
-def test_values_and_gradients_equal_separate_forwards(kind, separate):
+@pytest.mark.parametrize("mode", ["cascade", "dense", "separate"])
+def test_values_and_gradients_equal_separate_forwards(kind, mode):
     policy = Policy(tiny(kind))
     trees = items()
     coefficients = torch.linspace(-1, 1, 11)
     want, want_grads = gradients(policy, trees, coefficients, plain=True)
-    got, got_grads = gradients(policy, pack(trees, separate=separate), coefficients)
+    got, got_grads = gradients(policy, pack(trees, mode=mode), coefficients)
     assert torch.allclose(got, want, rtol=1e-5, atol=1e-5)
     assert got_grads.keys() == want_grads.keys()
     for name, grad in want_grads.items():
@@ -92,14 +92,14 @@ def test_a_hidden_softcap_is_found_by_the_check_and_computed():
     policy = Policy(model)
     layout = choose_layout(policy, items())
     truth = plain_logps(policy, items())
-    assert torch.allclose(policy.logps(pack(items(), separate=layout.separate)), truth, atol=1e-4)
+    assert torch.allclose(policy.logps(pack(items(), mode=layout.mode)), truth, atol=1e-4)
 
 
 def test_a_short_window_falls_back_to_one_response_per_row():
     policy = Policy(tiny("mistral", sliding_window=6))
     layout = choose_layout(policy, items())
-    assert layout.separate and "window" in layout.reason
-    assert torch.allclose(policy.logps(pack(items(), separate=True)), plain_logps(policy, items()), atol=1e-5)
+    assert layout.mode == "separate" and "window" in layout.reason
+    assert torch.allclose(policy.logps(pack(items(), mode="separate")), plain_logps(policy, items()), atol=1e-5)
 
 
 def test_a_model_that_ignores_the_mask_falls_back():
@@ -111,20 +111,18 @@ def test_a_model_that_ignores_the_mask_falls_back():
     )
     policy = Policy(AutoModelForCausalLM.from_config(config).eval())
     layout = choose_layout(policy, items())
-    assert torch.allclose(
-        policy.logps(pack(items(), separate=layout.separate)), plain_logps(policy, items()), atol=1e-4
-    )
+    assert torch.allclose(policy.logps(pack(items(), mode=layout.mode)), plain_logps(policy, items()), atol=1e-4)
 
 
 def test_micro_batches_hold_every_item_once_within_the_budget():
     trees = items([(n % 7 + 3, (n % 5 + 1, 4)) for n in range(40)])
-    for separate in (False, True):
-        plan = micro_batches(trees, 60, separate=separate)
+    for mode in ("cascade", "dense", "separate"):
+        plan = micro_batches(trees, 60, mode=mode)
         assert sorted(i for batch in plan for i in batch) == list(range(40))
         assert len(plan) > 5
         for batch in plan:
-            padded = pack([trees[i] for i in batch], separate=separate)
-            if separate:
+            padded = pack([trees[i] for i in batch], mode=mode)
+            if mode == "separate":
                 assert padded.ids.numel() <= 60
             else:
                 assert sum(tree_size(trees[i]) for i in batch) <= 60

@@ -81,7 +81,7 @@ def make_trainer(
     folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint
 ):
     lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
-    separate = settings.pop("separate", False)
+    mode = settings.pop("mode", "cascade")
     train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})
     objective = objectives.build(block)
     objective.start_loss = lambda: None  # the reference numbers are made up
@@ -98,7 +98,7 @@ def make_trainer(
         make_items(objective, 5, seed=1),
         folder=folder,
         seed=3,
-        separate=separate,
+        mode=mode,
         fingerprint={"objective": block, **fingerprint},
         progress=Progress.silent(),
     )

@@ -52,16 +52,18 @@ def gap(one, other):
 def test_a_batch_cut_any_way_has_one_gradient(tmp_path, name):
     # The model's norms compute in float32, so another layout moves even a float64 model by that much.
     whole = first_gradients(tmp_path / "a", name, max_tokens=100_000)
-    for i, (tokens, separate, slack) in enumerate([(120, False, 1e-9), (1, False, 1e-9), (90, True, 1e-6)]):
-        cut_up = first_gradients(tmp_path / str(i), name, max_tokens=tokens, separate=separate)
-        assert gap(whole, cut_up) <= slack, (tokens, separate)
+    for i, (tokens, mode, slack) in enumerate(
+        [(120, "cascade", 1e-9), (1, "cascade", 1e-9), (90, "separate", 1e-6), (90, "dense", 1e-6)]
+    ):
+        cut_up = first_gradients(tmp_path / str(i), name, max_tokens=tokens, mode=mode)
+        assert gap(whole, cut_up) <= slack, (tokens, mode)
 
 
 def test_in_float32_and_in_two_processes_too(tmp_path):
     """16 examples at once, a few at a time, one at a time, and on two processes: gradients within 1e-6."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", __file__, str(tmp_path)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen(launcher, env=env) as two:
         far = {}
         for name in EVERY:

@@ -28,7 +28,7 @@ def start(folder, name, settings, processes=1, **kwargs):
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
         [*launcher, str(JOB), str(folder), json.dumps({"name": name}), json.dumps(settings)], env=env, **kwargs
     )
@@ -228,11 +228,11 @@ def test_schedule_covers_every_example_once_an_epoch_in_another_order():
 
 def test_processes_get_equally_many_micro_batches_and_each_example_once():
     items = make_items(objectives.build({"name": "dpo"}), 5)
-    shares = [cut(items, 40, rank, 3, separate=False) for rank in range(3)]
+    shares = [cut(items, 40, rank, 3, mode="dense") for rank in range(3)]
     assert len({len(s) for s in shares}) == 1
     ids = [item.id for share in shares for part in share if not part.filler for item in part.items]
     assert sorted(ids) == [item.id for item in items]
-    alone = [cut(items[:1], 40, rank, 2, separate=False) for rank in range(2)]
+    alone = [cut(items[:1], 40, rank, 2, mode="dense") for rank in range(2)]
     assert [part.filler for share in alone for part in share] == [False, True]
 
 

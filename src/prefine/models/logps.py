@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prefine.models.policy import Policy, choose_layout
-from prefine.models.trees import micro_batches, pack
+from prefine.models.trees import Mode, micro_batches, pack
 
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
@@ -24,11 +24,11 @@ def response_logps(
     if not encoded:
         return []
     policy = Policy(model, bf16=bf16).eval()
-    separate = choose_layout(policy, encoded).separate
+    mode = choose_layout(policy, encoded).mode
     if progress is None:
-        return policy_logps(policy, encoded, max_tokens=max_tokens, separate=separate)
+        return policy_logps(policy, encoded, max_tokens=max_tokens, mode=mode)
     with progress.task("log-probs", total=len(encoded), unit="prompts") as step:
-        return policy_logps(policy, encoded, max_tokens=max_tokens, separate=separate, step=step)
+        return policy_logps(policy, encoded, max_tokens=max_tokens, mode=mode, step=step)
 
 
 @torch.no_grad()
@@ -37,15 +37,15 @@ def policy_logps(
     encoded: Sequence[Encoded],
     *,
     max_tokens: int,
-    separate: bool,
+    mode: Mode,
     step: Callable[[int], None] | None = None,
 ) -> list[list[tuple[float, int]]]:
     """The same for a policy whose layout is already chosen."""
     device = next(policy.parameters()).device
     out: list[list[tuple[float, int]]] = [[] for _ in encoded]
-    for batch in micro_batches(encoded, max_tokens, separate=separate):
+    for batch in micro_batches(encoded, max_tokens, mode=mode):
         items = [encoded[i] for i in batch]
-        sums = iter(policy.logps(pack(items, separate=separate).to(device)).tolist())
+        sums = iter(policy.logps(pack(items, mode=mode).to(device)).tolist())
         for i, item in zip(batch, items, strict=True):
             out[i] = [(next(sums), sum(mask)) for mask in item.masks]
         if step is not None:
@@ -59,15 +59,15 @@ def policy_token_logps(
     encoded: Sequence[Encoded],
     *,
     max_tokens: int,
-    separate: bool,
+    mode: Mode,
     step: Callable[[int], None] | None = None,
 ) -> list[list[list[float]]]:
     """For every item and response: the log-prob of each trained token."""
     device = next(policy.parameters()).device
     out: list[list[list[float]]] = [[] for _ in encoded]
-    for batch in micro_batches(encoded, max_tokens, separate=separate):
+    for batch in micro_batches(encoded, max_tokens, mode=mode):
         items = [encoded[i] for i in batch]
-        rows = iter(policy(pack(items, separate=separate).to(device), {"token_logps"})["token_logps"].tolist())
+        rows = iter(policy(pack(items, mode=mode).to(device), {"token_logps"})["token_logps"].tolist())
         for i, item in zip(batch, items, strict=True):
             out[i] = [next(rows)[: sum(mask)] for mask in item.masks]
         if step is not None:

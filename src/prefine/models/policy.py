@@ -4,16 +4,18 @@ function."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from prefine.models.attention import Unhandled, among, released
 from prefine.models.head import Head, chunks, find_head, logits_of, token_logps
+from prefine.models.prune import last_layer
 from prefine.models.token_statistics import COMPARING, logit_statistics, token_statistics
-from prefine.models.trees import Packed, longest_path, pack
+from prefine.models.trees import Mode, Packed, longest_path, pack
 
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
@@ -34,6 +36,12 @@ class Policy(nn.Module):
         self.model = model
         self.bf16 = bf16
         self.fused = fused and find_head(self.causal) is not None
+        self.checkpointed = False
+        """Whether activations are computed again in the backward pass."""
+        self.prunes = True
+        self._last = last_layer(self.causal)
+        self.calls: list[int] | None = None
+        """Where set, the layers that called attention among trees."""
         # In a list, so that it is no part of this module: its weights are neither trained nor saved.
         self._other: list[Policy] = []
         self.vocab_size: int | None = None
@@ -43,6 +51,11 @@ class Policy(nn.Module):
     def causal(self) -> Any:
         """The transformers model below any adapter."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes in float32 or better."""
+        return not self.bf16 and self.causal.dtype in (torch.float32, torch.float64)
 
     def compare_with(
         self, other: Policy, *, vocab_size: int | None = None, divergence: Callable[..., Tensor] | None = None
@@ -111,7 +124,8 @@ class Policy(nn.Module):
 
     def _logits(self, packed: Packed) -> Tensor:
         """(n, V) logits that predict the labels, for models whose head is not one linear layer."""
-        logits = self.causal(**self._inputs(packed)).logits[packed.row, packed.column]
+        with self._attention(packed):
+            logits = self.causal(**self._inputs(packed)).logits[packed.row, packed.column]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def rows_of(self, packed: Packed, read: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -129,13 +143,32 @@ class Policy(nn.Module):
     def _hidden(self, packed: Packed) -> tuple[Tensor, Head]:
         """(n, H) final hidden states that predict the labels, and the head above them."""
         decoder = getattr(self.causal, self.causal.base_model_prefix)
-        hidden = decoder(**self._inputs(packed)).last_hidden_state[packed.row, packed.column]
+        with self._attention(packed):
+            states = decoder(**self._inputs(packed)).last_hidden_state
+        hidden = states[packed.row, packed.column]
         head = find_head(self.causal)
         assert isinstance(head, Head)
         return hidden.to(torch.bfloat16) if self.bf16 else hidden, head
 
+    @contextlib.contextmanager
+    def _attention(self, packed: Packed) -> Iterator[None]:
+        """Attention among trees, and the rest of the last layer for the rows alone whose output is read."""
+        if packed.segments is None:
+            released(self.causal)
+            yield
+            return
+        pruned = self._last if self.prunes and not packed.num_prompts else None
+        if self._last is not None:
+            self._last.rows = None if pruned is None else torch.unique(packed.column)
+        index = None if pruned is None else pruned.index
+        keep = self.checkpointed and self.training and torch.is_grad_enabled()
+        with among(self.causal, packed.segments, packed.longest, pruned_layer=index, calls=self.calls, keep=keep):
+            yield
+
     def _inputs(self, packed: Packed) -> dict[str, Any]:
-        mask = (packed.tree >= 0).long() if packed.separate else self._mask(packed)
+        mask = None
+        if packed.mode != "cascade":
+            mask = (packed.tree >= 0).long() if packed.mode == "separate" else self._mask(packed)
         return {
             "input_ids": packed.ids,
             "position_ids": packed.positions,
@@ -150,6 +183,12 @@ class Policy(nn.Module):
             return seen
         dtype = torch.bfloat16 if self.bf16 else self.causal.dtype
         return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+    def forget_rows(self) -> None:
+        """Run the last layer on all rows again, and give the model its own attention back."""
+        if self._last is not None:
+            self._last.rows = None
+        released(self.causal)
 
     @contextlib.contextmanager
     def as_reference(self) -> Any:
@@ -168,41 +207,79 @@ class Policy(nn.Module):
 class Layout:
     """How responses are laid out for this model, and why."""
 
-    separate: bool
+    mode: Mode
     fused: bool
     reason: str
 
 
 @torch.no_grad()
 def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto", tolerance: float = 1e-3) -> Layout:
-    """Compare trees with separate plain forwards on the model's real weights, and fall back to what is right.
+    """Compare the fast ways with separate plain forwards on the model's real weights, and take the first that is right.
 
     Two short items of the user's own data are enough. The plain forward is the model's own, with full logits. A model
-    whose
-    sliding window is shorter than the longest item is never given trees, whatever the numbers say.
+    whose sliding window is shorter than the longest item is never given trees, whatever the numbers say, nor is one
+    that does not call attention once in each layer.
     """
     probe = sorted(items, key=longest_path)[:2]
     truth = plain_logps(policy, probe)
     scale = truth.abs().max().clamp(min=1.0)
-    slack = tolerance if not policy.bf16 and policy.causal.dtype == torch.float32 else 5e-2
-    policy.fused = policy.fused and _close(policy, probe, truth, scale, slack, separate=True)
+    slack = tolerance if policy.exact else 5e-2
+    check = _Check(policy, probe, truth, slack * scale)
+    policy.fused = policy.fused and check.wrong("separate") is None
     head = "" if policy.fused else "; its logits are computed whole, since its head is not one linear layer"
     if wanted == "separate":
-        return Layout(True, policy.fused, "one response per row, as the recipe asks" + head)
-    window = _window(policy.causal.config)
-    longest = max(map(longest_path, items))
+        return Layout("separate", policy.fused, "one response per row, as the recipe asks" + head)
+    window, longest = _window(policy.causal.config), max(map(longest_path, items))
     if window is not None and longest > window:
-        return Layout(
-            True, policy.fused, f"one response per row: {longest} tokens exceed the window of {window}" + head
-        )
-    if not _close(policy, probe, truth, scale, slack, separate=False):
-        return Layout(True, policy.fused, "one response per row: shared prompts change this model's numbers" + head)
-    return Layout(False, policy.fused, "prompts shared among their responses" + head)
+        reason = f"one response per row: {longest} tokens exceed the window of {window}"
+        return Layout("separate", policy.fused, reason + head)
+    unfit = check.wrong("cascade")
+    if unfit is not None and policy.prunes:
+        policy.prunes = False
+        unfit = check.wrong("cascade")
+    if unfit is None:
+        return Layout("cascade", policy.fused, "prompts shared among their responses, no padding" + head)
+    reason = check.wrong("dense")
+    if reason is None:
+        return Layout("dense", policy.fused, f"prompts shared among their responses, with a mask ({unfit})" + head)
+    return Layout("separate", policy.fused, f"one response per row: {reason}" + head)
+
+
+@dataclass
+class _Check:
+    """Whether a way to lay out two items gives this model's own numbers."""
+
+    policy: Policy
+    items: Sequence[Encoded]
+    truth: Tensor
+    slack: Tensor
+
+    def wrong(self, mode: Mode) -> str | None:
+        """What is wrong with a mode, or None."""
+        policy = self.policy
+        policy.calls = []
+        try:
+            got = policy.logps(pack(self.items, mode=mode).to(self.truth.device))
+        except Unhandled as asked:
+            return f"its attention asks for {asked}"
+        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+            return f"this model does not take it ({type(error).__name__})"
+        finally:
+            calls, policy.calls = policy.calls, None
+            policy.forget_rows()
+        layers = getattr(policy.causal.config, "num_hidden_layers", None)
+        if mode == "cascade" and sorted(calls) != list(range(layers or 0)):
+            return f"{len(set(calls))} of {layers} layers use the attention interface"
+        if not bool(((got - self.truth).abs() <= self.slack).all()):
+            return "shared prompts change this model's numbers" if mode != "separate" else "other numbers"
+        return None
 
 
 def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
     """Response log-probs by the model's own forward, one response at a time: slow, and the truth for every fast
     path."""
+    released(policy.causal)
+    policy.forget_rows()
     out = []
     device = next(policy.parameters()).device
     for item in items:
@@ -215,16 +292,6 @@ def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
             logps = torch.log_softmax(logits[start - 1 : -1], -1).gather(1, ids[0, start:, None]).squeeze(1)
             out.append(logps[torch.tensor(mask, device=device)].sum())
     return torch.stack(out)
-
-
-def _close(
-    policy: Policy, items: Sequence[Encoded], truth: Tensor, scale: Tensor, slack: float, separate: bool
-) -> bool:
-    try:
-        got = policy.logps(pack(items, separate=separate).to(truth.device))
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
-        return False
-    return bool(((got - truth).abs() <= slack * scale).all())
 
 
 def _window(config: Any) -> int | None:

@@ -16,6 +16,7 @@ from prefine.durable import replacing, sweep
 from prefine.errors import PrefineError
 from prefine.models.logps import policy_token_logps
 from prefine.models.policy import Policy
+from prefine.models.trees import Mode
 
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
@@ -112,7 +113,7 @@ class ReferenceStore:
         items: Sequence[Encoded],
         *,
         max_tokens: int,
-        separate: bool,
+        mode: Mode,
         progress: Progress,
         write: bool = True,
     ) -> list[list[np.ndarray]]:
@@ -123,21 +124,21 @@ class ReferenceStore:
         """
 
         def compute(part: Sequence[Encoded], step: Step) -> list[list[Values]]:
-            found = policy_token_logps(policy, part, max_tokens=max_tokens, separate=separate, step=step)
+            found = policy_token_logps(policy, part, max_tokens=max_tokens, mode=mode, step=step)
             return [[(np.asarray(tokens),) for tokens in row] for row in found]
 
         with policy.as_reference():
-            self._verify(policy, items, separate)
+            self._verify(policy, items, mode)
             rows = self.store.get(items, compute, title="reference log-probs", progress=progress, write=write)
         return [[tokens for (tokens,) in row] for row in rows]
 
-    def _verify(self, policy: Policy, items: Sequence[Encoded], separate: bool) -> None:
+    def _verify(self, policy: Policy, items: Sequence[Encoded], mode: Mode) -> None:
         """A sample of what is stored is computed again."""
         stored = self.store.stored(items)[:SAMPLE]
         if not stored:
             return
-        again = policy_token_logps(policy, stored, max_tokens=1, separate=separate)
-        slack = 5e-2 if policy.bf16 else 1e-3
+        again = policy_token_logps(policy, stored, max_tokens=1, mode=mode)
+        slack = 1e-3 if policy.exact else 5e-2
         for item, found in zip(stored, again, strict=True):
             for key, tokens in zip(response_keys(item), found, strict=True):
                 logp, before = math.fsum(tokens), math.fsum(self.store.known[key][0])

@@ -1,22 +1,28 @@
 """Prompt trees: a prompt's tokens once, its responses after it, several trees in a row, no row wider than needed.
 
 A *tree* is a prompt with its K responses. Positions restart after the prompt for each response, and siblings do not see
-each other, so that every response has the log-probability it would have alone. The `separate` layout gives each
-response a
-row of its own instead; it is right for every model, and the fallback where the tree is not.
+each other, so that every response has the log-probability it would have alone. There are three ways to lay trees out:
+
+- `cascade`: all trees of a micro-batch end to end in one row, without padding; `models.attention` knows the segments.
+- `dense`: several trees in a row and several rows, with a mask, for models whose attention asks for more than that.
+- `separate`: each response in a row of its own, which is right for every model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from prefine.models.attention import Segments
+
 if TYPE_CHECKING:
     from prefine.data.chat import Encoded
+
+Mode = Literal["cascade", "dense", "separate"]
 
 ROW = 256
 """Shortest width that rows are filled to; a longer tree widens its row."""
@@ -31,7 +37,7 @@ class Packed:
     prompt and k on its k-th response. row, column: (n,) the hidden state that predicts label i; labels: (n,); response:
     (n,) the response, numbered through the batch, that label i belongs to, and place: (n,) its position among that
     response's labels. With num_prompts, the tokens of the prompts are labels too, of "responses" numbered after the
-    true ones. `separate`: one response per row.
+    true ones.
     """
 
     ids: Tensor
@@ -44,7 +50,9 @@ class Packed:
     response: Tensor
     place: Tensor
     num_responses: int
-    separate: bool
+    mode: Mode
+    segments: Segments | None = None
+    longest: int = 0
     num_prompts: int = 0
 
     def to(self, device: torch.device) -> Packed:
@@ -74,13 +82,15 @@ def longest_path(item: Encoded) -> int:
     return len(item.prompt_ids) + max(map(len, item.responses))
 
 
-def pack(items: Sequence[Encoded], *, separate: bool = False, prompts: bool = False, pad_id: int = 0) -> Packed:
+def pack(items: Sequence[Encoded], *, mode: Mode = "dense", prompts: bool = False, pad_id: int = 0) -> Packed:
     """Lay the items out. Responses are numbered in the order of the items, siblings in their order.
 
     With `prompts`, each prompt's tokens from the second on are labels too, once for each item.
     """
-    if separate:
+    if mode == "separate":
         rows = [[_Branch(i, [k])] for i, item in enumerate(items) for k in range(len(item.responses))]
+    elif mode == "cascade":
+        rows = [[_Branch(i, list(range(len(item.responses)))) for i, item in enumerate(items)]]
     else:
         rows = _fill(items)
     first = [0]
@@ -130,8 +140,26 @@ def pack(items: Sequence[Encoded], *, separate: bool = False, prompts: bool = Fa
     row_of, column_of, label, owner, at = (
         torch.tensor(x, dtype=torch.long) for x in (at_row, at_column, labels, response, place)
     )
-    prompt_count = len(items) if prompts else 0
-    return Packed(ids, positions, tree, branch, row_of, column_of, label, owner, at, first[-1], separate, prompt_count)
+    made = Packed(ids, positions, tree, branch, row_of, column_of, label, owner, at, first[-1], mode)
+    made.num_prompts = len(items) if prompts else 0
+    made.longest = max(map(longest_path, items))
+    if mode == "cascade":
+        made.segments = segments_of(items)
+    return made
+
+
+def segments_of(items: Sequence[Encoded]) -> Segments:
+    """The segments of trees that stand end to end: each prompt, and its responses as its children."""
+    spans: list[tuple[int, int]] = []
+    parents: list[int] = []
+    at = 0
+    for item in items:
+        root = len(spans)
+        for parent, tokens in ((-1, item.prompt_ids), *((root, r) for r in item.responses)):
+            spans.append((at, at + len(tokens)))
+            parents.append(parent)
+            at += len(tokens)
+    return Segments(spans, parents)
 
 
 @dataclass
@@ -163,12 +191,34 @@ def _fill(items: Sequence[Encoded]) -> list[list[_Branch]]:
     return rows
 
 
-def micro_batches(items: Sequence[Encoded], max_tokens: int, *, separate: bool = False) -> list[list[int]]:
+def micro_batches(items: Sequence[Encoded], max_tokens: int, *, mode: Mode = "dense") -> list[list[int]]:
     """Cut items into micro-batches of at most `max_tokens` padded tokens; an item that is longer gets one of its own.
 
-    Items of like size go together, which keeps padding small; the order is deterministic and every item occurs once.
+    The order is deterministic and every item occurs once. Without padding, trees fill as few micro-batches as they can;
+    otherwise items of like size go together.
     """
     order = sorted(range(len(items)), key=lambda i: (-tree_size(items[i]), i))
+    return _first_fit(items, order, max_tokens) if mode == "cascade" else _alike(items, order, max_tokens, mode)
+
+
+def _first_fit(items: Sequence[Encoded], order: list[int], max_tokens: int) -> list[list[int]]:
+    """Largest first, each into the first micro-batch with room."""
+    out: list[list[int]] = []
+    used: list[int] = []
+    for i in order:
+        size = tree_size(items[i])
+        at = next((j for j, total in enumerate(used) if total + size <= max_tokens), None)
+        if at is None:
+            out.append([i])
+            used.append(size)
+        else:
+            out[at].append(i)
+            used[at] += size
+    return out
+
+
+def _alike(items: Sequence[Encoded], order: list[int], max_tokens: int, mode: Mode) -> list[list[int]]:
+    separate = mode == "separate"
     out: list[list[int]] = []
     current: list[int] = []
     width = used = 0

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from prefine.data.chat import Encoded
-from prefine.models.trees import micro_batches, tree_size
+from prefine.models.trees import Mode, micro_batches, tree_size
 
 
 @dataclass
@@ -82,7 +82,7 @@ class MicroBatch:
     filler: bool = False
 
 
-def cut(items: Sequence[Item], max_tokens: int, rank: int, world: int, *, separate: bool) -> list[MicroBatch]:
+def cut(items: Sequence[Item], max_tokens: int, rank: int, world: int, *, mode: Mode) -> list[MicroBatch]:
     """This process's micro-batches of a global batch. All processes compute the same cut and get equally many.
 
     Examples go to the process with the fewest tokens so far, the largest first. A process that would have fewer
@@ -97,7 +97,7 @@ def cut(items: Sequence[Item], max_tokens: int, rank: int, world: int, *, separa
     cuts = []
     for share in shares:
         share = share or [min(items, key=lambda item: (tree_size(item.encoded), item.id))]
-        plan = micro_batches([item.encoded for item in share], max_tokens, separate=separate)
+        plan = micro_batches([item.encoded for item in share], max_tokens, mode=mode)
         cuts.append([MicroBatch([share[i] for i in batch], filler=not load[len(cuts)]) for batch in plan])
     most = max(map(len, cuts))
     mine = cuts[rank]

@@ -18,7 +18,7 @@ from prefine.generate.sampling import sample_ids
 from prefine.models.load import load_model, load_tokenizer, model_digest
 from prefine.models.policy import Policy
 from prefine.models.reference import ResponseStore, Values
-from prefine.models.trees import micro_batches, pack
+from prefine.models.trees import Mode, micro_batches, pack
 from prefine.models.vocabulary import shared_vocabulary
 from prefine.objectives.base import Objective
 from prefine.recipe import Model, Recipe
@@ -38,7 +38,7 @@ def prepare(
     policy: Policy,
     objective: Objective,
     tokenizer: Any,
-    separate: bool,
+    mode: Mode,
     items: Sequence[Item],
     progress: Progress,
 ) -> BeforeStep | None:
@@ -50,9 +50,10 @@ def prepare(
         policy.compare_with(frozen(policy))
     if "divergence" not in objective.statistics:
         return None
-    teacher, size = load_teacher(str(objective.teacher), tokenizer, policy)
+    assert recipe.train is not None
+    teacher, size = load_teacher(str(objective.teacher), tokenizer, policy, recipe.train.bf16)
     if getattr(objective, "source", "online") == "stored":
-        add_targets(recipe, folder, teacher, size, objective, separate, items, progress)
+        add_targets(recipe, folder, teacher, size, objective, mode, items, progress)
         policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence_top_k)  # type: ignore[arg-type]
         return None
     policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence)  # type: ignore[arg-type]
@@ -67,11 +68,11 @@ def frozen(policy: Policy) -> Policy:
     return other.requires_grad_(False).eval()
 
 
-def load_teacher(path: str, tokenizer: Any, policy: Policy) -> tuple[Policy, int]:
+def load_teacher(path: str, tokenizer: Any, policy: Policy, bf16: bool) -> tuple[Policy, int]:
     """The teacher of token-level distillation, and the number of token ids that it shares with the policy."""
     spec = Model(path=path)
     size = shared_vocabulary(tokenizer, load_tokenizer(spec))
-    teacher = Policy(load_model(spec), bf16=policy.bf16).requires_grad_(False).eval()
+    teacher = Policy(load_model(spec), bf16=bf16).requires_grad_(False).eval()
     rows = [m.causal.get_output_embeddings().weight.shape[0] for m in (policy, teacher)]
     if size > min(rows):
         raise PrefineError(f"{path}: the tokenizers have {size} tokens, but a model has {min(rows)} logits")
@@ -87,7 +88,7 @@ def add_targets(
     teacher: Policy,
     vocab_size: int,
     objective: Any,
-    separate: bool,
+    mode: Mode,
     items: Sequence[Item],
     progress: Progress,
 ) -> None:
@@ -100,8 +101,8 @@ def add_targets(
 
     def compute(part: Sequence[Encoded], step: Step) -> list[list[Values]]:
         out: list[list[Values]] = [[] for _ in part]
-        for batch in micro_batches(part, max_tokens, separate=separate):
-            packed = pack([part[i] for i in batch], separate=separate).to(device)
+        for batch in micro_batches(part, max_tokens, mode=mode):
+            packed = pack([part[i] for i in batch], mode=mode).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=teacher.bf16):
                 ids, logps = teacher.rows_of(packed, lambda z: objective.teacher_top_k(z[:, :vocab_size]))
             table = [(ids[packed.response == r], logps[packed.response == r]) for r in range(packed.num_responses)]
@@ -134,6 +135,7 @@ def sampler(recipe: Recipe, policy: Policy, objective: Any, tokenizer: Any) -> B
         if not chosen:
             return batch
         policy.eval()
+        policy.forget_rows()
         keys = [f"{item.id}/{step}" for item in chosen]
         prompts = [item.encoded.prompt_ids for item in chosen]
         with torch.no_grad():

@@ -18,6 +18,7 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: Train) -> to
         betas=(train.adam_beta1, train.adam_beta2),
         eps=train.adam_epsilon,
         weight_decay=train.weight_decay,
+        fused=True,
     )
 
 

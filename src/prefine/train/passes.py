@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from prefine.models.trees import pack
+from prefine.models.policy import Policy
+from prefine.models.trees import Mode, pack
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train.batches import Item, MicroBatch, cut
@@ -22,12 +22,12 @@ class Passes:
     """Gradients and sums of one objective over global batches; every process makes the same calls."""
 
     def __init__(
-        self, accelerator: Accelerator, policy: Any, objective: Objective, settings: Train, separate: bool
+        self, accelerator: Accelerator, policy: Policy, objective: Objective, settings: Train, mode: Mode
     ) -> None:
         self.accelerator, self.policy, self.objective = accelerator, policy, objective
-        self.settings, self.separate = settings, separate
-        raw = accelerator.unwrap_model(policy)
-        self.vocab_size = int(raw.causal.get_output_embeddings().weight.shape[0])
+        self.settings = settings
+        self.mode: Mode = mode
+        self.vocab_size = int(policy.causal.get_output_embeddings().weight.shape[0])
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
 
     def backward(self, batch: list[Item], seed: Callable[[], None]) -> tuple[dict[str, float], list[str]]:
@@ -42,18 +42,17 @@ class Passes:
         return self._backward_by_parts(batch, parts)
 
     def _cut(self, batch: Sequence[Item]) -> list[MicroBatch]:
-        return cut(batch, self.settings.max_tokens, self.rank, self.world, separate=self.separate)
+        return cut(batch, self.settings.max_tokens, self.rank, self.world, mode=self.mode)
 
     def _backward_by_parts(self, batch: list[Item], parts: list[MicroBatch]) -> tuple[dict[str, float], list[str]]:
         """Gradients of an objective whose examples do not touch each other, one micro-batch after another."""
         total, facts = float(self._weights(batch).sum()), facts_of(batch, self.vocab_size)
         sums: dict[str, float] = {}
         bad: list[str] = []
-        for i, part in enumerate(parts):
-            with self._collecting(last=i == len(parts) - 1):
-                numbers, tokens = self._numbers(part)
-                loss, found, wrong = self._losses(part.items, numbers, facts)
-                self.accelerator.backward(loss * (0.0 if part.filler else self.world / total))
+        for part in parts:
+            numbers, tokens = self._numbers(part)
+            loss, found, wrong = self._losses(part.items, numbers, facts)
+            (loss * (0.0 if part.filler else 1 / total)).backward()
             if not part.filler:
                 bad += wrong
                 add(sums, {**found, "tokens": tokens})
@@ -81,27 +80,22 @@ class Passes:
         if not once:
             seed()
         for i, part in enumerate(parts):
-            with self._collecting(last=i == len(parts) - 1):
-                numbers = found[i][0] if once else self._numbers(part)[0]
-                surrogate = numbers["logps"].new_zeros(())
-                for name, grad in by_name.items():
-                    at = self._places(batch, part, name).to(grad.device)
-                    values = numbers[name]
-                    share = grad[at][..., : values.shape[-1]] if values.dim() > 1 else grad[at]
-                    surrogate = surrogate + (values * share).sum()
-                self.accelerator.backward(surrogate * (0.0 if part.filler else float(self.world)))
+            numbers = found[i][0] if once else self._numbers(part)[0]
+            surrogate = numbers["logps"].new_zeros(())
+            for name, grad in by_name.items():
+                at = self._places(batch, part, name).to(grad.device)
+                values = numbers[name]
+                share = grad[at][..., : values.shape[-1]] if values.dim() > 1 else grad[at]
+                surrogate = surrogate + (values * share).sum()
+            (surrogate * (0.0 if part.filler else 1.0)).backward()
         tokens = sum(t for part, (_, t) in zip(parts, found, strict=True) if not part.filler)
         return {**sums, **self._over_processes({"tokens": tokens})}, bad
-
-    def _collecting(self, *, last: bool) -> Any:
-        """Gradients are shared among processes with the last micro-batch only."""
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.policy)
 
     def _numbers(self, part: MicroBatch, more: frozenset[str] = frozenset()) -> tuple[dict[str, Tensor], float]:
         """What the policy gives for every response of a micro-batch, and its tokens without padding."""
         statistics = (self.objective.statistics | more) - {"ref_token_logps"}
         prompts = "prompt_logps" in statistics
-        packed = pack([item.encoded for item in part.items], separate=self.separate, prompts=prompts)
+        packed = pack([item.encoded for item in part.items], mode=self.mode, prompts=prompts)
         packed = packed.to(self.accelerator.device)
         targets = targets_of(part.items, packed) if part.items[0].targets else None
         return self.policy(packed, statistics, targets), float(packed.tokens)

@@ -13,6 +13,7 @@ from prefine.data.chat import Dropped, encode
 from prefine.durable import publishing
 from prefine.errors import PrefineError
 from prefine.models.load import EMBEDDED, load_model, load_tokenizer, model_digest, resolve, set_threads
+from prefine.models.masters import Masters
 from prefine.models.policy import Layout, Policy, choose_layout
 from prefine.models.reference import ReferenceStore, response_keys
 from prefine.objectives.base import Objective
@@ -58,7 +59,8 @@ def run(
     items = {s: encode_examples(source.examples(), s, tokenizer, recipe, objective, counts) for s in ("train", "test")}
     if not items["train"]:
         raise PrefineError(f"no training example is left; dropped: {counts.dropped}")
-    policy = Policy(load_model(recipe.model, train=True), bf16=train.bf16)
+    policy = Policy(load_model(recipe.model, train=True))
+    masters = Masters(policy.model, bf16=train.bf16)
     if train.gradient_checkpointing:
         checkpoint_activations(policy)
     every = [item.encoded for item in items["train"] + items["test"]]
@@ -70,9 +72,7 @@ def run(
     everything = items["train"] + items["test"]
     if objective.needs_reference:
         add_reference(recipe, folder, policy, layout, everything, progress)
-    before_step = companions.prepare(
-        recipe, folder, policy, objective, tokenizer, layout.separate, everything, progress
-    )
+    before_step = companions.prepare(recipe, folder, policy, objective, tokenizer, layout.mode, everything, progress)
     trainer = Trainer(
         policy,
         objective,
@@ -81,9 +81,10 @@ def run(
         items["test"],
         folder=folder.path,
         seed=seed_of(recipe),
-        separate=layout.separate,
+        mode=layout.mode,
         fingerprint=fingerprint(recipe, items["train"], layout),
         progress=progress,
+        masters=masters,
         before_step=before_step,
     )
     facts = trainer.run(resume=resume)
@@ -187,7 +188,7 @@ def add_reference(
         policy,
         [item.encoded for item in items],
         max_tokens=recipe.train.max_tokens,
-        separate=layout.separate,
+        mode=layout.mode,
         progress=progress,
         write=int(os.environ.get("RANK", 0)) == 0,
     )
@@ -203,7 +204,7 @@ def fingerprint(recipe: Recipe, items: list[Item], layout: Layout) -> dict[str, 
         "model": recipe.model.model_dump(exclude={"path", "revision"}),
         "start_weights": model_digest(recipe.model),
         "data": digest([_content(item) for item in items]),
-        "one_response_per_row": layout.separate,
+        "layout": layout.mode,
     }
 
 
@@ -215,6 +216,7 @@ def _content(item: Item) -> list[Any]:
 def checkpoint_activations(policy: Policy) -> None:
     """Recompute activations in the backward pass; adapters need the inputs to carry gradients for it."""
     policy.causal.activation_checkpointing_enable({"use_reentrant": False})
+    policy.checkpointed = True
     if hasattr(policy.model, "peft_config"):
         policy.causal.enable_input_require_grads()
 
@@ -227,7 +229,9 @@ def base_of(spec: Model) -> str:
 
 def save_model(trainer: Trainer, tokenizer: Any, folder: StageDir, base: str) -> None:
     """Write the trained weights (or adapter) with the tokenizer to `model/`, whole or not at all."""
-    model = trainer.raw_policy.model
+    model = trainer.policy.model
+    trainer.masters.restore()
+    trainer.policy.forget_rows()
     extra = {}
     if hasattr(model, "peft_config"):
         # The vocabulary is never resized here, so an adapter needs no copy of the embeddings.

@@ -18,7 +18,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from prefine.errors import Interrupted, PrefineError
+from prefine.models.masters import Masters
 from prefine.models.policy import Policy
+from prefine.models.trees import Mode
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train import checkpoint
@@ -53,26 +55,26 @@ class Trainer:
         *,
         folder: Path,
         seed: int,
-        separate: bool,
+        mode: Mode,
         fingerprint: dict[str, Any],
         progress: Progress,
         accelerator: Accelerator | None = None,
+        masters: Masters | None = None,
         before_step: Callable[[list[Item], int], list[Item]] | None = None,
     ) -> None:
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.objective = objective.to(self.accelerator.device)
         self.train_settings, self.items, self.held_out = train, items, held_out
-        self.folder, self.seed, self.separate = folder, seed, separate
+        self.folder, self.seed, self.mode = folder, seed, mode
         self.fingerprint, self.progress, self.before_step = fingerprint, progress, before_step
-        if not any(p.requires_grad for p in policy.parameters()):
+        self.policy, self.masters = policy, masters or Masters(policy.model)
+        if not self.masters.named:
             raise PrefineError("nothing to train: no parameter of the model requires a gradient")
-        self.raw_policy = policy
-        optimizer = make_optimizer(policy.parameters(), train)
-        self.policy, self.optimizer = self.accelerator.prepare(policy, optimizer)
+        self.optimizer = make_optimizer(self.masters.named.values(), train)
         total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
         self.schedule = Schedule(len(items), train.batch_size, total, seed)
-        self.passes = Passes(self.accelerator, self.policy, self.objective, train, separate)
+        self.passes = Passes(self.accelerator, self.policy, self.objective, train, mode)
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.step = 0
         self.window: dict[str, list[float]] = {}
@@ -107,7 +109,7 @@ class Trainer:
             "tokens": self.tokens,
             "train_seconds": round(self.seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
-            "trainable_parameters": sum(p.numel() for p in self.raw_policy.parameters() if p.requires_grad),
+            "trainable_parameters": sum(p.numel() for p in self.masters.named.values()),
             "device": str(self.accelerator.device),
             "processes": self.world,
         }
@@ -120,13 +122,16 @@ class Trainer:
         batch = self._prepared([self.items[i] for i in self.schedule.batch(self.step)])
         sums, bad = self.passes.backward(batch, self._seed)
         rate = learning_rate(self.train_settings, self.step, self.schedule.total_steps)
-        clipped = self.accelerator.clip_grad_norm_(self.policy.parameters(), self.train_settings.max_grad_norm)
-        norm = 0.0 if clipped is None else float(clipped)
+        if self.world > 1:
+            self.masters.reduce()
+        weights = [p for p in self.masters.named.values() if p.grad is not None]
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, self.train_settings.max_grad_norm))
         self._refuse_non_finite(norm, bad, batch)
         before = self._sample_weights() if self.step == 0 else {}
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        self.masters.publish()
         if before:
             self._check_changed(before)
         self.optimizer.zero_grad(set_to_none=True)
@@ -185,7 +190,7 @@ class Trainer:
         """Loss and metrics, as means over all held-out examples. Changes no state."""
         self.policy.eval()
         self.objective.eval()
-        more = frozenset({"entropy", "hits"}) if self.raw_policy.fused else frozenset()
+        more = frozenset({"entropy", "hits"}) if self.policy.fused else frozenset()
         sums, _ = self.passes.sums(self.held_out, more)
         out = self._means(sums)
         if more:
@@ -207,7 +212,7 @@ class Trainer:
         return Trackers(self.accelerator, list(names), "prefine", self.folder, self.fingerprint)
 
     def _trainable(self) -> dict[str, torch.nn.Parameter]:
-        return {n: p for n, p in self.raw_policy.model.named_parameters() if p.requires_grad}
+        return self.masters.named
 
     def save(self) -> None:
         """Write a checkpoint that resumes exactly; older ones are deleted only after it is durable."""
@@ -243,6 +248,7 @@ class Trainer:
                     self.optimizer.state[parameter] = {
                         k: v if k == "step" else v.to(parameter.device) for k, v in held.items()
                     }
+        self.masters.publish()
         self.objective.load_state_dict(tensors.get("objective", {}))
         self.step, self.window = state["step"], state["window"]
         self.tokens, self.seconds = state["tokens"], state["seconds"]
