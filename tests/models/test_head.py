@@ -15,9 +15,12 @@ def plain(hidden, head, labels):
     return torch.log_softmax(z, -1).gather(1, labels[:, None]).squeeze(1)
 
 
+@pytest.mark.parametrize("kept_rows", [0, 20, 1000])
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (2.0, 3.0)])
-def test_values_and_gradients_equal_the_full_computation(monkeypatch, bias, scale, softcap):
+def test_values_and_gradients_equal_the_full_computation(monkeypatch, bias, scale, softcap, frozen, kept_rows):
+    monkeypatch.setattr(head_module, "KEPT_BYTES", kept_rows * 31 * 8)
     monkeypatch.setattr(head_module, "LOGITS_IN_CHUNK", 0)  # 16 rows a chunk: 50 rows take several
     torch.manual_seed(0)
     labels = torch.randint(0, 31, (50,))
@@ -26,11 +29,11 @@ def test_values_and_gradients_equal_the_full_computation(monkeypatch, bias, scal
     for compute in (plain, token_logps):
         torch.manual_seed(1)
         hidden = torch.randn(50, 8, dtype=torch.float64, requires_grad=True)
-        weight = torch.randn(31, 8, dtype=torch.float64, requires_grad=True)
-        b = torch.randn(31, dtype=torch.float64, requires_grad=True) if bias else None
+        weight = torch.randn(31, 8, dtype=torch.float64, requires_grad=not frozen)
+        b = torch.randn(31, dtype=torch.float64, requires_grad=not frozen) if bias else None
         logps = compute(hidden, Head(weight, b, scale, softcap), labels)
         (logps * coefficients).sum().backward()
-        grads.append([logps.detach(), hidden.grad, weight.grad, *([b.grad] if b is not None else [])])
+        grads.append([logps.detach(), *(x.grad for x in (hidden, weight, b) if x is not None and x.requires_grad)])
     for got, want in zip(grads[1], grads[0], strict=True):
         assert torch.allclose(got, want, rtol=1e-9, atol=1e-9)
 

@@ -7,8 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-LOGITS_IN_CHUNK = 1 << 22
+LOGITS_IN_CHUNK = 1 << 21
+"""Logits in full precision at a time; on a CPU they should stay in its cache."""
+KEPT_BYTES = 256 << 20
+"""Probabilities that may be kept for the backward pass of a trained head."""
 
 
 @dataclass
@@ -47,44 +51,74 @@ def token_logps(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
 
 
 class _TokenLogps(torch.autograd.Function):
+    """Three ways to a gradient, none of which holds a [tokens, vocabulary] matrix in full precision.
+
+    With a frozen head, the gradient of each row's log-prob by its hidden state is worked out at once: two matrix
+    products, and nothing of the vocabulary's size is kept. With a trained head the probabilities of as many rows as fit
+    `KEPT_BYTES` are kept for the backward pass, in the compute type: three products. The others' are computed again:
+    four.
+    """
+
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, scale: float, cap: float | None
     ) -> Tensor:
+        rows, vocabulary = len(labels), weight.shape[0]
+        ctx.frozen = not weight.requires_grad and not (bias is not None and bias.requires_grad)
+        kept = unit = None
+        if ctx.frozen and hidden.requires_grad:
+            unit = torch.empty_like(hidden)
+        elif weight.requires_grad:
+            fit = min(rows, KEPT_BYTES // (vocabulary * hidden.element_size()))
+            kept = hidden.new_empty(fit, vocabulary)
         with torch.autocast(hidden.device.type, enabled=False):
             w = weight.to(hidden.dtype)
-            out = torch.empty(len(labels), dtype=exact(hidden.dtype), device=hidden.device)
-            norm = torch.empty_like(out)
-            for rows in chunks(len(labels), weight.shape[0]):
-                z = logits_of(hidden[rows], w, bias, scale, cap)
-                norm[rows] = torch.logsumexp(z, -1)
-                out[rows] = z.gather(1, labels[rows, None]).squeeze(1) - norm[rows]
-        ctx.save_for_backward(hidden, weight, bias, labels, norm)
+            out = torch.empty(rows, dtype=exact(hidden.dtype), device=hidden.device)
+            for part in chunks(rows, vocabulary):
+                z = logits_of(hidden[part], w, bias, scale, cap)
+                at = labels[part, None]
+                room = 0 if kept is None else len(kept)
+                if unit is None and part.start >= room:
+                    out[part] = _logp(z, at)
+                    continue
+                out[part], d = _logp_and_slope(z, at, scale, cap, hidden.dtype)
+                if unit is not None:
+                    torch.mm(d, w, out=unit[part])
+                else:
+                    assert kept is not None
+                    kept[part.start : part.stop] = d[: room - part.start]
+        ctx.save_for_backward(hidden, weight, bias, labels, kept, unit)
         ctx.scale, ctx.cap = scale, cap
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias, labels, norm = ctx.saved_tensors
+        hidden, weight, bias, labels, kept, unit = ctx.saved_tensors
+        if unit is not None:
+            return (unit * grad[:, None]).to(hidden.dtype), None, None, None, None, None
         w = weight.to(hidden.dtype)
         want_h, want_w, want_b = ctx.needs_input_grad[:3]
         d_hidden = torch.empty_like(hidden) if want_h else None
-        d_weight = torch.zeros(weight.shape, dtype=norm.dtype, device=weight.device) if want_w else None
-        d_bias = torch.zeros(weight.shape[0], dtype=norm.dtype, device=weight.device) if want_b else None
-        for rows in chunks(len(labels), weight.shape[0]):
-            z = logits_of(hidden[rows], w, bias, ctx.scale, ctx.cap)
-            d = torch.exp(z - norm[rows, None]).neg_()
-            d.scatter_add_(1, labels[rows, None], torch.ones_like(norm[rows, None]))
-            d *= grad[rows, None]
-            if ctx.cap is not None:
-                d *= 1 - (z / ctx.cap) ** 2
-            d = (d * ctx.scale).to(hidden.dtype)
+        d_weight = torch.zeros(weight.shape, dtype=grad.dtype, device=weight.device) if want_w else None
+        d_bias = torch.zeros(weight.shape[0], dtype=grad.dtype, device=weight.device) if want_b else None
+        room = 0 if kept is None else len(kept)
+        again = [slice(p.start + room, p.stop + room) for p in chunks(len(labels) - room, weight.shape[0])]
+        for part in ([slice(0, room)] if room else []) + again:
+            if part.stop <= room:
+                assert kept is not None
+                d = kept
+            else:
+                z = logits_of(hidden[part], w, bias, ctx.scale, ctx.cap)
+                d = _slope(z, labels[part, None], ctx.scale, ctx.cap, hidden.dtype)
+            g = grad[part, None].to(hidden.dtype)
             if d_hidden is not None:
-                d_hidden[rows] = d @ w
+                torch.mm(d, w, out=d_hidden[part])
+                d_hidden[part] *= g
             if d_weight is not None:
-                d_weight += d.t() @ hidden[rows]
+                d_weight += d.t() @ (hidden[part] * g)
             if d_bias is not None:
-                d_bias += d.sum(0)
+                d_bias += (d * g).sum(0, dtype=grad.dtype)
         return (
             d_hidden,
             None if d_weight is None else d_weight.to(weight.dtype),
@@ -93,6 +127,39 @@ class _TokenLogps(torch.autograd.Function):
             None,
             None,
         )
+
+
+UNDERFLOW = 1e-30
+"""A probability below this has lost the digits of its logarithm."""
+
+
+def _logp(z: Tensor, labels: Tensor) -> Tensor:
+    return z.gather(1, labels).squeeze(1) - torch.logsumexp(z, -1)
+
+
+def _logp_and_slope(
+    z: Tensor, labels: Tensor, scale: float, cap: float | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """log p(label), (c,), and its derivative by hidden @ weight.T, (c, V), from one softmax."""
+    p = torch.softmax(z, -1)
+    likely = p.gather(1, labels)
+    if z.device.type == "cpu" and bool((likely > UNDERFLOW).all()):
+        logp = likely.log().squeeze(1)
+    else:
+        logp = _logp(z, labels)
+    return logp, _slope(z, labels, scale, cap, dtype, p)
+
+
+def _slope(
+    z: Tensor, labels: Tensor, scale: float, cap: float | None, dtype: torch.dtype, p: Tensor | None = None
+) -> Tensor:
+    d = (torch.softmax(z, -1) if p is None else p).neg_()
+    d.scatter_add_(1, labels, torch.ones_like(labels, dtype=d.dtype))
+    if cap is not None:
+        d *= 1 - (z / cap) ** 2
+    if scale != 1.0:
+        d *= scale
+    return d.to(dtype)
 
 
 def logits_of(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
