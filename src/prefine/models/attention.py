@@ -135,7 +135,7 @@ def tree_attention(
     return out.transpose(1, 2), None  # type: ignore[union-attr]
 
 
-HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal", "position_embeddings"}
+HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "position_embeddings"}
 """Keyword arguments of attention functions that say nothing that trees would have to do differently."""
 
 
@@ -153,7 +153,9 @@ def _refuse(
         raise Unhandled("values of another width than keys")
     if q.shape[1] % k.shape[1] or q.shape[2] != k.shape[2]:
         raise Unhandled("keys of another length than queries")
-    if getattr(module, "is_causal", True) is False:
+    if q.shape[0] != 1 or q.shape[2] != _active.segments.spans[-1][1]:  # type: ignore[union-attr]
+        raise Unhandled("rows that are not those of the trees")
+    if getattr(module, "is_causal", True) is False or asked.pop("is_causal", None) is False:
         raise Unhandled("attention that is not causal")
     for name, value in asked.items():
         if value is not None and value is not False and name not in HARMLESS:

@@ -126,8 +126,8 @@ class Train(Section):
     """Stop after this many optimizer steps, whatever `num_train_epochs` says."""
     batch_size: Positive = 32
     """Examples per optimizer step, over all processes and micro-batches."""
-    max_tokens: Positive = 4096
-    """Tokens in a micro-batch (prompts counted once); an example that is longer gets one of its own."""
+    max_tokens: Positive | Literal["auto"] = "auto"
+    """Tokens of a micro-batch: more is faster up to a point and needs more memory; auto measures what fits."""
     max_length: Positive = 2048
     """Tokens of a prompt with its longest response."""
     overlong: Literal["drop", "truncate"] = "drop"

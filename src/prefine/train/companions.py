@@ -39,6 +39,7 @@ def prepare(
     objective: Objective,
     tokenizer: Any,
     mode: Mode,
+    max_tokens: int,
     items: Sequence[Item],
     progress: Progress,
 ) -> BeforeStep | None:
@@ -53,7 +54,7 @@ def prepare(
     assert recipe.train is not None
     teacher, size = load_teacher(str(objective.teacher), tokenizer, policy, recipe.train.bf16)
     if getattr(objective, "source", "online") == "stored":
-        add_targets(recipe, folder, teacher, size, objective, mode, items, progress)
+        add_targets(recipe, folder, teacher, size, objective, mode, max_tokens, items, progress)
         policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence_top_k)  # type: ignore[arg-type]
         return None
     policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence)  # type: ignore[arg-type]
@@ -89,12 +90,13 @@ def add_targets(
     vocab_size: int,
     objective: Any,
     mode: Mode,
+    max_tokens: int,
     items: Sequence[Item],
     progress: Progress,
 ) -> None:
     """Give every item the teacher's most likely tokens, from the run's store or computed now."""
     assert recipe.train is not None
-    device, max_tokens = next(teacher.parameters()).device, recipe.train.max_tokens
+    device = next(teacher.parameters()).device
     spec = Model(path=objective.teacher)
     key = digest([model_digest(spec), objective.top_k, objective.temperature, vocab_size, recipe.train.bf16])[:16]
     store = ResponseStore(folder.run / "teacher" / key, {"ids": "int32", "logps": "float32"})

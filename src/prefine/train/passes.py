@@ -22,10 +22,17 @@ class Passes:
     """Gradients and sums of one objective over global batches; every process makes the same calls."""
 
     def __init__(
-        self, accelerator: Accelerator, policy: Policy, objective: Objective, settings: Train, mode: Mode
+        self,
+        accelerator: Accelerator,
+        policy: Policy,
+        objective: Objective,
+        settings: Train,
+        mode: Mode,
+        max_tokens: int,
     ) -> None:
         self.accelerator, self.policy, self.objective = accelerator, policy, objective
-        self.settings = settings
+        self.batch_size = settings.batch_size
+        self.max_tokens = max_tokens
         self.mode: Mode = mode
         self.vocab_size = int(policy.causal.get_output_embeddings().weight.shape[0])
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
@@ -42,7 +49,7 @@ class Passes:
         return self._backward_by_parts(batch, parts)
 
     def _cut(self, batch: Sequence[Item]) -> list[MicroBatch]:
-        return cut(batch, self.settings.max_tokens, self.rank, self.world, mode=self.mode)
+        return cut(batch, self.max_tokens, self.rank, self.world, mode=self.mode)
 
     def _backward_by_parts(self, batch: list[Item], parts: list[MicroBatch]) -> tuple[dict[str, float], list[str]]:
         """Gradients of an objective whose examples do not touch each other, one micro-batch after another."""
@@ -167,7 +174,7 @@ class Passes:
         """
         sums: dict[str, float] = {}
         bad: list[str] = []
-        size = self.settings.batch_size if self.objective.coupled else len(items)
+        size = self.batch_size if self.objective.coupled else len(items)
         for start in range(0, len(items), size):
             batch = items[start : start + size]
             facts = facts_of(batch, self.vocab_size)

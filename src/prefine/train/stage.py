@@ -23,12 +23,13 @@ from prefine.rundir import Counts, StageDir
 from prefine.schema import Example, digest
 from prefine.train import companions
 from prefine.train.batches import Item
+from prefine.train.budget import find_budget
 from prefine.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from prefine.progress import Progress
 
-UNSEEN = ("logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to")
+UNSEEN = ("max_tokens", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to")
 """Training settings that do not change the result, so that neither a stage's key nor a checkpoint depends on them."""
 
 
@@ -70,9 +71,13 @@ def run(
         for split in items.values():
             add_mismatched(split)
     everything = items["train"] + items["test"]
+    budget = find_budget(policy, masters, everything, layout.mode, train.max_tokens)
+    progress.line(budget.line)
     if objective.needs_reference:
-        add_reference(recipe, folder, policy, layout, everything, progress)
-    before_step = companions.prepare(recipe, folder, policy, objective, tokenizer, layout.mode, everything, progress)
+        add_reference(recipe, folder, policy, layout, budget.max_tokens, everything, progress)
+    before_step = companions.prepare(
+        recipe, folder, policy, objective, tokenizer, layout.mode, budget.max_tokens, everything, progress
+    )
     trainer = Trainer(
         policy,
         objective,
@@ -85,6 +90,7 @@ def run(
         fingerprint=fingerprint(recipe, items["train"], layout),
         progress=progress,
         masters=masters,
+        max_tokens=budget.max_tokens,
         before_step=before_step,
     )
     facts = trainer.run(resume=resume)
@@ -96,6 +102,7 @@ def run(
         "objective": objectives.check(train.objective),
         "examples": {k: len(v) for k, v in items.items()},
         "layout": layout.reason,
+        "predicted_memory_mb": round(budget.predicted_mb, 1),
         "threads": threads,
         "seed": seed_of(recipe),
     }
@@ -178,7 +185,13 @@ def add_mismatched(items: list[Item]) -> None:
 
 
 def add_reference(
-    recipe: Recipe, folder: StageDir, policy: Policy, layout: Layout, items: list[Item], progress: Progress
+    recipe: Recipe,
+    folder: StageDir,
+    policy: Policy,
+    layout: Layout,
+    max_tokens: int,
+    items: list[Item],
+    progress: Progress,
 ) -> None:
     """Give every item its reference log-probs, from the run's store or computed now."""
     assert recipe.train is not None
@@ -187,7 +200,7 @@ def add_reference(
     found = store.token_logps(
         policy,
         [item.encoded for item in items],
-        max_tokens=recipe.train.max_tokens,
+        max_tokens=max_tokens,
         mode=layout.mode,
         progress=progress,
         write=int(os.environ.get("RANK", 0)) == 0,

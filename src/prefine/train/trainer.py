@@ -20,11 +20,12 @@ from torch import Tensor
 from prefine.errors import Interrupted, PrefineError
 from prefine.models.masters import Masters
 from prefine.models.policy import Policy
-from prefine.models.trees import Mode
+from prefine.models.trees import Mode, tree_size
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train import checkpoint
 from prefine.train.batches import Item, Schedule, total_steps
+from prefine.train.budget import MOST, out_of_memory
 from prefine.train.log import MetricsLog, Trackers
 from prefine.train.optim import learning_rate, make_optimizer
 from prefine.train.passes import Passes
@@ -60,6 +61,7 @@ class Trainer:
         progress: Progress,
         accelerator: Accelerator | None = None,
         masters: Masters | None = None,
+        max_tokens: int | None = None,
         before_step: Callable[[list[Item], int], list[Item]] | None = None,
     ) -> None:
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
@@ -74,7 +76,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.masters.named.values(), train)
         total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
         self.schedule = Schedule(len(items), train.batch_size, total, seed)
-        self.passes = Passes(self.accelerator, self.policy, self.objective, train, mode)
+        wanted = max_tokens or (MOST["cpu"] if train.max_tokens == "auto" else train.max_tokens)
+        self.passes = Passes(self.accelerator, self.policy, self.objective, train, mode, wanted)
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.step = 0
         self.window: dict[str, list[float]] = {}
@@ -112,6 +115,7 @@ class Trainer:
             "trainable_parameters": sum(p.numel() for p in self.masters.named.values()),
             "device": str(self.accelerator.device),
             "processes": self.world,
+            "max_tokens": self.passes.max_tokens,
         }
 
     def _optimizer_step(self) -> dict[str, float]:
@@ -120,7 +124,7 @@ class Trainer:
         self.policy.train()
         self.objective.train()
         batch = self._prepared([self.items[i] for i in self.schedule.batch(self.step)])
-        sums, bad = self.passes.backward(batch, self._seed)
+        sums, bad = self._gradients(batch)
         rate = learning_rate(self.train_settings, self.step, self.schedule.total_steps)
         if self.world > 1:
             self.masters.reduce()
@@ -138,6 +142,35 @@ class Trainer:
         self.step += 1
         self.tokens += int(sums["tokens"])
         return {**self._means(sums), "learning_rate": rate, "grad_norm": norm}
+
+    def _gradients(self, batch: list[Item]) -> tuple[dict[str, float], list[str]]:
+        """Gradients of the batch; where memory runs out, once more in micro-batches of half as many tokens."""
+        state = {name: value.clone() for name, value in self.objective.state_dict().items()}
+        while True:
+            try:
+                return self.passes.backward(batch, self._seed)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                self._halve(batch)
+            self.objective.load_state_dict(state)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.policy.zero_grad(set_to_none=True)
+            self.policy.forget_rows()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self._seed()
+
+    def _halve(self, batch: list[Item]) -> None:
+        tokens, largest = self.passes.max_tokens, max(batch, key=lambda item: tree_size(item.encoded))
+        if self.world > 1 or tokens <= tree_size(largest.encoded):
+            raise PrefineError(
+                f"step {self.step + 1}: the memory is not enough for micro-batches of {tokens} tokens (the longest "
+                f"example is {largest.id} with {tree_size(largest.encoded)}). Set train.max_tokens or train.max_length "
+                "lower, train.gradient_checkpointing: true, or a LoRA (model.lora_r)"
+            )
+        self.passes.max_tokens = tokens // 2
+        self.progress.line(f"step {self.step + 1}: out of memory; going on with micro-batches of {tokens // 2} tokens")
 
     def _seed(self) -> None:
         torch.manual_seed((self.seed * 1_000_003 + self.step) * self.world + self.rank)
@@ -225,7 +258,13 @@ class Trainer:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 moments[f"{name}::{key}"] = value
         tensors = {"weights": dict(weights), "optimizer": moments, "objective": dict(self.objective.state_dict())}
-        state = {"step": self.step, "window": self.window, "tokens": self.tokens, "seconds": self.seconds}
+        state = {
+            "max_tokens": self.passes.max_tokens,
+            "step": self.step,
+            "window": self.window,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
         checkpoint.save(self.checkpoints, self.step, tensors, state, self.fingerprint)  # type: ignore[arg-type]
         checkpoint.prune(self.checkpoints, self.train_settings.save_total_limit)
         self.accelerator.wait_for_everyone()
@@ -250,6 +289,7 @@ class Trainer:
                     }
         self.masters.publish()
         self.objective.load_state_dict(tensors.get("objective", {}))
+        self.passes.max_tokens = state["max_tokens"]
         self.step, self.window = state["step"], state["window"]
         self.tokens, self.seconds = state["tokens"], state["seconds"]
         self.progress.line(f"resuming from step {self.step} of {self.schedule.total_steps} ({found})")
