@@ -6,13 +6,14 @@ Almost every pairwise loss is link(beta (score(chosen) - score(rejected)) - offs
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from prefine.objectives.base import Objective, Output, Responses, pair_metrics
-from prefine.objectives.links import clamped_exp
+from prefine.objectives.links import MAX_EXPONENT
 
 Reduction = Literal["seq_mean", "token_mean", "seq_sum"]
 
@@ -141,15 +142,15 @@ class Pair(Objective):
         return s, {
             "rewards/f_chosen": detached[:, 0],
             "rewards/f_rejected": detached[:, 1],
-            "f_divergence/clamped": (exponent > 80.0).any(1).float(),
+            "f_divergence/clamped": (exponent > MAX_EXPONENT).any(1).float(),
         }
 
     def _f_scores(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """f'(exp(u)) up to a constant, and the exponent that had to be limited."""
+        """f'(exp(u)) with the constant that makes it 0 at u = 0, and the exponent that had to be limited."""
         if self.f_divergence == "js":
-            return torch.nn.functional.logsigmoid(u), torch.zeros_like(u)
+            return torch.nn.functional.logsigmoid(u) + math.log(2), torch.zeros_like(u)
         alpha = 1.0 if self.f_divergence == "forward_kl" else self.f_alpha
-        return -clamped_exp(-alpha * u) / alpha, -alpha * u.detach()
+        return -(-alpha * u).clamp(max=MAX_EXPONENT).expm1() / alpha, -alpha * u.detach()
 
     def _sums(self, responses: Responses) -> Tensor:
         """(B, 2) log-ratios, or log-probs without a reference; with ld_alpha those of discounted tails."""
