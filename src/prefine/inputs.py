@@ -70,7 +70,7 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
     """Digests of what a component reads: the model it names, its function or own class, files such as templates."""
     out: dict[str, str] = {}
     for key, value in block.items():
-        if key == "model" and value is not None:
+        if key in ("model", "teacher") and value is not None:
             out[f"{prefix}.{key}"] = weights(Model(path=value) if isinstance(value, str) else Model(**value))
         elif key in ("name", "function") and isinstance(value, str) and ":" in value:
             out[f"{prefix}.{key}"] = function_digest(value)

@@ -85,3 +85,15 @@ def test_settings_that_are_errors():
     ):
         with pytest.raises(PrefineError):
             evaluate(name, **PAIRS, **settings)
+
+
+def test_both_terms_of_fcpo_discount_tails():
+    tails = {
+        "token_logps": [[[-1.0, -2.0, -3.0], [-1.0, 0.0, 0.0]]],
+        "lengths": [[3, 1]],
+        "ref_logps": [[-5.0, -1.0]],
+        "ref_token_logps": [[[-1.0, -2.0, -2.0], [-1.0, 0.0, 0.0]]],
+    }
+    for ld_alpha, gap in ((0.5, -2.5), (0.999999, -5.0)):
+        found = evaluate("fcpo", gamma=0.0, beta=0.1, ld_alpha=ld_alpha, **tails).loss
+        assert found.item() == pytest.approx(math.log1p(math.exp(-0.1 * gap)), abs=1e-5)

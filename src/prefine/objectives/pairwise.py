@@ -154,17 +154,21 @@ class Pair(Objective):
 
     def _sums(self, responses: Responses) -> Tensor:
         """(B, 2) log-ratios, or log-probs without a reference; with ld_alpha those of discounted tails."""
-        policy, reference = responses.logps, responses.ref_logps
-        if self.ld_alpha < 1:
-            assert responses.token_logps is not None
-            policy = self._discounted(responses.token_logps, responses.lengths)
-            if self.log_ratio and self.ld_reference:
-                assert responses.ref_token_logps is not None
-                reference = self._discounted(responses.ref_token_logps, responses.lengths)
+        policy, reference = self._policy_sums(responses), responses.ref_logps
+        if self.ld_alpha < 1 and self.log_ratio and self.ld_reference:
+            assert responses.ref_token_logps is not None
+            reference = self._discounted(responses.ref_token_logps, responses.lengths)
         if not self.log_ratio:
             return policy
         assert reference is not None
         return policy - reference
+
+    def _policy_sums(self, responses: Responses) -> Tensor:
+        """(B, 2) log-probs of the policy; with ld_alpha those of discounted tails."""
+        if self.ld_alpha == 1:
+            return responses.logps
+        assert responses.token_logps is not None
+        return self._discounted(responses.token_logps, responses.lengths)
 
     def _discounted(self, token_logps: Tensor, lengths: Tensor) -> Tensor:
         position = torch.arange(token_logps.shape[-1], device=token_logps.device)
