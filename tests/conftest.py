@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says nothing on a busy machine.
+settings.register_profile("prefine", deadline=None)
+settings.load_profile("prefine")
 
 SHARED = Path(os.environ.get("PREFINE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 

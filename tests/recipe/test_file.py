@@ -476,6 +476,7 @@ def test_a_modifier_that_the_objective_cannot_use(write):
         ("{name: dpo, nll_reduction: seq_sum}", "nll_reduction has no effect without nll_weight"),
         ("{name: hinge, label_smoothing: 0.1}", "has no setting 'label_smoothing'"),
         ("{name: ipo, beta: 0.1}", "has no setting 'beta'"),
+        ("{name: ipo, ld_alpha: 0.5}", "set norm: sum"),
         ("{name: sppo, beta: 0.1}", "another algorithm"),
         ("{name: exo, label_smoothing: 0.0}", "infinite"),
         ("{name: cdpo, gamma: 0.1}", "has no setting 'gamma'"),

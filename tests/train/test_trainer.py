@@ -34,7 +34,7 @@ def start(folder, name, settings, processes=1, **kwargs):
     )
 
 
-@pytest.mark.parametrize("name", ["sft", "pad"])
+@pytest.mark.parametrize("name", ["pad", "beta_dpo"])
 def test_two_processes_train_as_one(tmp_path, name):
     settings = {"max_tokens": 100, "num_train_epochs": 1.0}
     for folder, processes in (("one", 1), ("two", 2)):
@@ -69,6 +69,9 @@ def without_seconds(log):
         ("pad", {"max_tokens": 60}),
         ("sft", {"lora": True, "dropout": 0.2}),
         ("simpo", {"lr_scheduler_type": "linear", "gradient_checkpointing": False}),
+        ("beta_dpo", {"max_tokens": 60}),
+        ("bco", {}),
+        ("tdpo", {"lora": True}),
     ],
 )
 def test_stopped_at_any_step_and_resumed_is_bitwise_the_same(tmp_path, name, settings):

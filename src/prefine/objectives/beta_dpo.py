@@ -24,6 +24,7 @@ class BetaDPO(Pair):
     Paper: Wu et al. 2024, arXiv:2407.08639
     Defaults: beta 0.1 (sane 0.01 to 0.5), a 0.6 (0 to 1), q 0.2 (0 to 0.4), momentum 0.9; learning rate 5e-7 with 150
     steps of warmup
+    Scope: the statistics are over the global batch, or over micro_size pairs of it at a time
     Disagreements: the authors' code starts M0 and s0 at zero, takes micro-batches for batches and updates in evaluation
 
     q: share of the pairs that is left out, drawn without replacement (`select: sample`, from seed and the count of

@@ -54,7 +54,8 @@ class FocalCPO(FocalPO):
 
     def preference_loss(self, scores: Tensor, responses: Responses) -> tuple[Tensor, dict[str, Tensor]]:
         z = self.beta * (scores[:, 0] - scores[:, 1])
-        free = self.beta * (responses.logps[:, 0] - responses.logps[:, 1])
+        policy = self._policy_sums(responses)
+        free = self.beta * (policy[:, 0] - policy[:, 1])
         return (-self.gamma * softplus(z)).exp() * softplus(-free), {}
 
     def start_loss(self) -> float | None:

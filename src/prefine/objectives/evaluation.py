@@ -68,9 +68,9 @@ def evaluate(
     logps: (B, K) summed log-probs of the responses in nats, chosen (or best) first, K = 1 for single responses; taken
     from token_logps, (B, K, T) and zero behind a response's end, if not given. lengths: (B, K) numbers of tokens; from
     the non-zero token_logps if not given, else 1. For the other arrays see `Responses`; student_logits and
-    teacher_logits, (B, K, T, V), are for distillation. Lists and NumPy arrays are computed in float64, tensors in their
-    own type (half precision in float32). `state` sets buffers, as `Evaluation.state` gives them back; `training` says
-    whether the objective may change them. `settings` are the constructor's.
+    teacher_logits, (B, K, T, V), are for distillation. Tensors and NumPy arrays are computed in their own type (half
+    precision in float32), lists in that of logps, or in float64. `state` sets buffers, as `Evaluation.state` gives them
+    back; `training` says whether the objective may change them. `settings` are the constructor's.
 
     Raises PrefineError for an unknown name, setting or shape, and for a missing array that the objective needs.
 
@@ -82,7 +82,9 @@ def evaluate(
         raise PrefineError(f"an instance has its settings already; {', '.join(settings)} cannot be set")
     label = str(getattr(objective, "component_name", type(objective).__name__))
     given = {k: v for k, v in locals().items() if k in _ARRAYS and v is not None}
-    arrays = {k: _tensor(v) for k, v in given.items()}
+    first = next((given[k] for k in ("logps", "token_logps", "student_logits") if k in given), None)
+    dtype = first.dtype if isinstance(first, Tensor) and first.is_floating_point() else torch.float64
+    arrays = {k: _tensor(v, dtype) for k, v in given.items()}
     if token_logps is not None:
         arrays.setdefault("logps", arrays["token_logps"].detach().sum(-1))
         arrays.setdefault("lengths", (arrays["token_logps"] != 0).sum(-1))
@@ -126,12 +128,13 @@ _WITH_GRADIENT = {"logps", "token_logps", "smooth_logps", "z_squares", "seq_kl",
 _PER_EXAMPLE = {"kl_logps", "kl_ref_logps", "prompt_logps", "prompt_lengths"}
 
 
-def _tensor(value: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if hasattr(value, "dtype") and value.dtype.kind == "f":
-        return torch.as_tensor(value)
-    return torch.as_tensor(value, dtype=torch.float64)
+def _tensor(value: Any, dtype: torch.dtype) -> Tensor:
+    """A floating tensor; numbers without a floating type of their own get `dtype`."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    found = (
+        value.detach() if isinstance(value, Tensor) else torch.as_tensor(value, dtype=None if kind == "f" else dtype)
+    )
+    return found if found.is_floating_point() else found.to(dtype)
 
 
 def _distill(objective: Objective, arrays: dict[str, Tensor], label: str) -> None:
@@ -161,7 +164,7 @@ def _check(objective: Objective, arrays: dict[str, Tensor], label: str) -> None:
         raise PrefineError(
             f"objective '{label}' takes at most {objective.max_group_size} responses an example, not {k}"
         )
-    for name in needed(objective) - set(arrays):
+    for name in sorted(needed(objective) - set(arrays)):
         if name == "labels" and k == 2:
             continue
         if name == "divergence" and "logits_divergence" in arrays:
@@ -169,7 +172,8 @@ def _check(objective: Objective, arrays: dict[str, Tensor], label: str) -> None:
         raise PrefineError(f"objective '{label}' needs {name}")
     for name, value in arrays.items():
         want = (b,) if name in _PER_EXAMPLE else (b, k)
-        if tuple(value.shape[: len(want)]) != want:
+        deeper = name in ("token_logps", "ref_token_logps")
+        if tuple(value.shape[: len(want)]) != want or value.dim() != len(want) + deeper:
             raise PrefineError(
                 f"{name} must have the shape {want}{' + (T,)' if 'token' in name else ''}, not {tuple(value.shape)}"
             )
@@ -191,4 +195,10 @@ def _restore(objective: Objective, state: Mapping[str, Any], label: str) -> None
     for name, value in state.items():
         if name not in buffers:
             raise PrefineError(f"objective '{label}' has no state '{name}'{nearest(name, buffers)}")
-        buffers[name].copy_(torch.as_tensor(value, dtype=buffers[name].dtype))
+        new = torch.as_tensor(value, dtype=buffers[name].dtype)
+        if new.shape != buffers[name].shape:
+            raise PrefineError(
+                f"objective '{label}': the state '{name}' has the shape {tuple(buffers[name].shape)}, "
+                f"not {tuple(new.shape)}"
+            )
+        buffers[name].copy_(new)

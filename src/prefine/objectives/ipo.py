@@ -24,10 +24,14 @@ class IPO(Pair):
 
     needs_reference: ClassVar[bool] = True
 
-    def __init__(self, tau: float = 0.1, norm: Literal["mean", "sum"] = "mean", **modifiers: Any) -> None:
-        super().__init__(**modifiers)
+    def __init__(
+        self, tau: float = 0.1, norm: Literal["mean", "sum"] = "mean", ld_alpha: float = 1.0, **modifiers: Any
+    ) -> None:
+        super().__init__(ld_alpha=ld_alpha, **modifiers)
         if tau <= 0:
             raise ValueError(f"tau must be positive, not {tau}")
+        if norm == "mean" and ld_alpha != 1:
+            raise ValueError("ld_alpha discounts sums of log-probs; set norm: sum")
         self.tau, self.norm = tau, norm
         self.beta = tau
 

@@ -6,13 +6,14 @@ Almost every pairwise loss is link(beta (score(chosen) - score(rejected)) - offs
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from prefine.objectives.base import Objective, Output, Responses, pair_metrics
-from prefine.objectives.links import clamped_exp
+from prefine.objectives.links import MAX_EXPONENT
 
 Reduction = Literal["seq_mean", "token_mean", "seq_sum"]
 
@@ -141,29 +142,33 @@ class Pair(Objective):
         return s, {
             "rewards/f_chosen": detached[:, 0],
             "rewards/f_rejected": detached[:, 1],
-            "f_divergence/clamped": (exponent > 80.0).any(1).float(),
+            "f_divergence/clamped": (exponent > MAX_EXPONENT).any(1).float(),
         }
 
     def _f_scores(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """f'(exp(u)) up to a constant, and the exponent that had to be limited."""
+        """f'(exp(u)) with the constant that makes it 0 at u = 0, and the exponent that had to be limited."""
         if self.f_divergence == "js":
-            return torch.nn.functional.logsigmoid(u), torch.zeros_like(u)
+            return torch.nn.functional.logsigmoid(u) + math.log(2), torch.zeros_like(u)
         alpha = 1.0 if self.f_divergence == "forward_kl" else self.f_alpha
-        return -clamped_exp(-alpha * u) / alpha, -alpha * u.detach()
+        return -(-alpha * u).clamp(max=MAX_EXPONENT).expm1() / alpha, -alpha * u.detach()
 
     def _sums(self, responses: Responses) -> Tensor:
         """(B, 2) log-ratios, or log-probs without a reference; with ld_alpha those of discounted tails."""
-        policy, reference = responses.logps, responses.ref_logps
-        if self.ld_alpha < 1:
-            assert responses.token_logps is not None
-            policy = self._discounted(responses.token_logps, responses.lengths)
-            if self.log_ratio and self.ld_reference:
-                assert responses.ref_token_logps is not None
-                reference = self._discounted(responses.ref_token_logps, responses.lengths)
+        policy, reference = self._policy_sums(responses), responses.ref_logps
+        if self.ld_alpha < 1 and self.log_ratio and self.ld_reference:
+            assert responses.ref_token_logps is not None
+            reference = self._discounted(responses.ref_token_logps, responses.lengths)
         if not self.log_ratio:
             return policy
         assert reference is not None
         return policy - reference
+
+    def _policy_sums(self, responses: Responses) -> Tensor:
+        """(B, 2) log-probs of the policy; with ld_alpha those of discounted tails."""
+        if self.ld_alpha == 1:
+            return responses.logps
+        assert responses.token_logps is not None
+        return self._discounted(responses.token_logps, responses.lengths)
 
     def _discounted(self, token_logps: Tensor, lengths: Tensor) -> Tensor:
         position = torch.arange(token_logps.shape[-1], device=token_logps.device)
