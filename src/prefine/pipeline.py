@@ -69,6 +69,27 @@ def run_recipes(
     return run
 
 
+def compute_reference(recipes: list[Recipe], *, progress: Progress) -> Path:
+    """Do what comes before training, and only the reference pass of it; returns the folder of the log-probs.
+
+    The training of the same recipe, in this run directory, finds them there.
+    """
+    run_recipes(recipes, stages=["data", "generate", "label", "pair"], progress=progress)
+    run = RunDir(recipes[0].run_path)
+    for recipe in recipes:
+        objective = registry.objectives.find(str(recipe.train.objective["name"])) if recipe.train else None
+        if objective is None or not objective.attributes.get("needs_reference"):
+            name = "without a train section" if objective is None else f"with the objective '{objective.name}'"
+            raise PrefineError(f"{recipe.name}: a recipe {name} needs no reference log-probs")
+        from prefine.models.load import set_threads
+        from prefine.train import stage
+
+        set_threads(recipe.threads)
+        (pairs,) = [p for p in plan(recipe, run, progress) if p.stage == "pair"]
+        stage.prepare(recipe, run.path, pairs.folder, progress)
+    return run.path / "reference"
+
+
 def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Progress, resume: str) -> None:
     save_recipe(recipe, run.path / (f"recipe-{recipe.variant}.yaml" if recipe.variant else "recipe.yaml"))
     for planned in plan(recipe, run, progress, resume):

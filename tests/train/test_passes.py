@@ -63,7 +63,12 @@ def test_in_float32_and_in_two_processes_too(tmp_path):
     """16 examples at once, a few at a time, one at a time, and on two processes: gradients within 1e-6."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", __file__, str(tmp_path)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "CUDA_VISIBLE_DEVICES": ""}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     with subprocess.Popen(launcher, env=env) as two:
         far = {}
         for name in EVERY:

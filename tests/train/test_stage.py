@@ -1,14 +1,16 @@
 """The train stage on files: full, LoRA, an adapter below a new one, and what is counted on the way."""
 
 import json
+import os
 
 import pytest
 import torch
 
 from prefine.errors import PrefineError
+from prefine.models import reference
 from prefine.models.load import load_model, load_tokenizer
 from prefine.models.policy import Policy, plain_logps
-from prefine.pipeline import run_recipe
+from prefine.pipeline import compute_reference, run_recipe
 from prefine.progress import Progress
 from prefine.recipe import Recipe
 from prefine.registry import objectives
@@ -137,6 +139,58 @@ def test_reference_log_probs_are_stored_verified_and_shared(tmp_path, tiny_model
     pq.write_table(table.set_column(1, "token_logps", wrong), part)
     with pytest.raises(PrefineError, match="stored reference log-prob"):
         train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.3}}))
+
+
+def test_the_reference_alone_and_then_the_training(tmp_path, tiny_model_dir, pairs_file, monkeypatch):
+    made = recipe(tmp_path, tiny_model_dir, pairs_file)
+    folder = compute_reference([made], progress=Progress.silent())
+    (part,) = folder.glob("*/part-*.parquet")
+    before = part.stat().st_mtime_ns
+    assert not list((tmp_path / "runs" / "run" / "train").glob("*"))
+    calls = []
+    monkeypatch.setattr(reference.ResponseStore, "_add", lambda *_: calls.append(_))
+    done = train(made)
+    assert calls == [] and done.manifest()["steps"] == 8 and part.stat().st_mtime_ns == before
+    with pytest.raises(PrefineError, match="with the objective 'simpo' needs no reference"):
+        compute_reference(
+            [recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "simpo"}})],
+            progress=Progress.silent(),
+        )
+
+
+def test_two_processes_share_the_reference_pass(tmp_path, tiny_model_dir, pairs_file):
+    import subprocess
+    import sys
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(recipe(tmp_path, tiny_model_dir, pairs_file).model_dump(exclude_none=True)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "prefine", "reference", str(path)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    assert subprocess.run(launcher, env=env, capture_output=True, timeout=300).returncode == 0
+    import pyarrow.parquet as pq
+
+    parts = sorted((tmp_path / "runs" / "run" / "reference").glob("*/part-*.parquet"))
+    assert [p.name for p in parts] == ["part-00000-0.parquet", "part-00000-1.parquet"]
+    keys = [set(pq.read_table(p)["key"].to_pylist()) for p in parts]
+    assert all(keys) and not keys[0] & keys[1]
+    done = train(recipe(tmp_path, tiny_model_dir, pairs_file))
+    assert next(m for m in metrics(done) if "loss" in m)["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert len(list(parts[0].parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("model", [{}, {"lora_r": 4}])
+def test_bfloat16_starts_at_the_reference_and_keeps_full_weights(tmp_path, tiny_model_dir, pairs_file, model):
+    done = train(recipe(tmp_path, tiny_model_dir, pairs_file, model=model, train={"bf16": True}))
+    logged = [m for m in metrics(done) if "loss" in m]
+    assert logged[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+    assert logged[-1]["rewards/accuracies"] == 1.0
+    from safetensors.torch import load_file
+
+    (file,) = (done.path / "model").glob("*.safetensors")
+    tensors = load_file(file)
+    assert all(t.dtype == torch.float32 for t in tensors.values())
+    assert any(not torch.equal(t, t.bfloat16().float()) for t in tensors.values())
 
 
 def test_a_finished_training_is_not_run_again_and_other_settings_get_their_own_folder(

@@ -28,7 +28,12 @@ def start(folder, name, settings, processes=1, **kwargs):
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0"]
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "CUDA_VISIBLE_DEVICES": ""}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     return subprocess.Popen(
         [*launcher, str(JOB), str(folder), json.dumps({"name": name}), json.dumps(settings)], env=env, **kwargs
     )

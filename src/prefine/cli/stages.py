@@ -64,6 +64,19 @@ def pair(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) 
     _run(recipe, overrides, "pair")
 
 
+def reference(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Compute the reference log-probs of a recipe's training by themselves; the training then reads them."""
+    from prefine.pipeline import compute_reference, main_process
+    from prefine.progress import Progress
+    from prefine.recipe.variants import load_variants
+
+    recipes = load_variants(recipe, overrides or [])
+    note_run(recipes[0].run_path)
+    folder = compute_reference(recipes, progress=Progress() if main_process() else Progress.silent())
+    if main_process():
+        typer.echo(f"done: {folder}")
+
+
 def train(recipe: RecipeFile, overrides: Overrides = None, resume: Resume = "auto", debug: Debug = False) -> None:
     """Train the model on pairs or lists (stage `train` alone)."""
     _run(recipe, overrides, "train", resume)
@@ -79,7 +92,7 @@ def report(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False
     _run(recipe, overrides, "report")
 
 
-COMMANDS = (generate, label, pair, train, evaluate, report)
+COMMANDS = (generate, label, pair, reference, train, evaluate, report)
 _LAST = ("evaluate", "report")
 """Stages that no later one reads: they may be asked for by name with their default settings."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from prefine.errors import PrefineError
 from prefine.models.attention import Unhandled, among, released
 from prefine.models.head import Head, chunks, find_head, logits_of, token_logps
 from prefine.models.prune import last_layer
@@ -213,7 +214,7 @@ class Layout:
 
 
 @torch.no_grad()
-def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto", tolerance: float = 1e-3) -> Layout:
+def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto", tolerance: float = 1e-4) -> Layout:
     """Compare the fast ways with separate plain forwards on the model's real weights, and take the first that is right.
 
     Two short items of the user's own data are enough. The plain forward is the model's own, with full logits. A model
@@ -222,14 +223,18 @@ def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto"
     """
     probe = sorted(items, key=longest_path)[:2]
     truth = plain_logps(policy, probe)
-    scale = truth.abs().max().clamp(min=1.0)
-    slack = tolerance if policy.exact else 5e-2
-    check = _Check(policy, probe, truth, slack * scale)
-    policy.fused = policy.fused and check.wrong("separate") is None
+    longest = max(map(longest_path, items))
+    check = _Check(policy, probe, truth, longest, tolerance if policy.exact else None)
+    unfit = check.wrong("separate")
+    if unfit is not None and policy.fused:
+        policy.fused = False
+        unfit = check.wrong("separate")
+    if unfit is not None and bool(truth.isfinite().all()):
+        raise PrefineError(f"model.path: several responses at once do not give this model's log-probs: {unfit}")
     head = "" if policy.fused else "; its logits are computed whole, since its head is not one linear layer"
     if wanted == "separate":
         return Layout("separate", policy.fused, "one response per row, as the recipe asks" + head)
-    window, longest = _window(policy.causal.config), max(map(longest_path, items))
+    window = _window(policy.causal.config)
     if window is not None and longest > window:
         reason = f"one response per row: {longest} tokens exceed the window of {window}"
         return Layout("separate", policy.fused, reason + head)
@@ -245,34 +250,72 @@ def choose_layout(policy: Policy, items: Sequence[Encoded], wanted: str = "auto"
     return Layout("separate", policy.fused, f"one response per row: {reason}" + head)
 
 
+LONGER = 256
+"""Tokens that the check lengthens a response by, at most."""
+
+
 @dataclass
 class _Check:
-    """Whether a way to lay out two items gives this model's own numbers."""
+    """Whether a way to lay out two items gives this model's own numbers.
+
+    tolerance: relative to the largest log-prob; None for a model that rounds. Rounding hides errors of a few percent,
+    so that only gross ones are seen in its numbers. A response's number must then stay what it is, to the last digits,
+    when all else in its row changes, siblings and neighbors, their lengths too.
+    """
 
     policy: Policy
     items: Sequence[Encoded]
     truth: Tensor
-    slack: Tensor
+    longest: int
+    tolerance: float | None
 
     def wrong(self, mode: Mode) -> str | None:
         """What is wrong with a mode, or None."""
         policy = self.policy
-        policy.calls = []
+        scale = self.truth.abs().max().clamp(min=1.0)
+        policy.calls = calls = []
         try:
-            got = policy.logps(pack(self.items, mode=mode).to(self.truth.device))
+            got = self._logps(self.items, mode)
+            policy.calls = None
+            moved = self._moved(got, mode) if mode != "separate" else torch.zeros_like(scale)
         except Unhandled as asked:
             return f"its attention asks for {asked}"
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             return f"this model does not take it ({type(error).__name__})"
         finally:
-            calls, policy.calls = policy.calls, None
+            policy.calls = None
             policy.forget_rows()
-        layers = getattr(policy.causal.config, "num_hidden_layers", None)
+        layers = getattr(policy.causal.config.get_text_config(), "num_hidden_layers", None)
         if mode == "cascade" and sorted(calls) != list(range(layers or 0)):
             return f"{len(set(calls))} of {layers} layers use the attention interface"
-        if not bool(((got - self.truth).abs() <= self.slack).all()):
+        near = bool(((got - self.truth).abs() <= (self.tolerance or 5e-2) * scale).all())
+        if not near or not bool(moved <= (self.tolerance or 2e-3) * scale):
             return "shared prompts change this model's numbers" if mode != "separate" else "other numbers"
         return None
+
+    def _logps(self, items: Sequence[Encoded], mode: Mode) -> Tensor:
+        return self.policy.logps(pack(items, mode=mode).to(self.truth.device))
+
+    def _moved(self, got: Tensor, mode: Mode) -> Tensor:
+        """How far each item's last response moves when all other responses change, siblings and neighbors."""
+        moved, last = torch.zeros_like(got[0]), -1
+        for item in self.items if got.numel() > 1 else []:
+            last += len(item.responses)
+            changed = [self._changed(other, spared=other is item) for other in self.items]
+            moved = torch.maximum(moved, (self._logps(changed, mode)[last] - got[last]).abs())
+        return moved
+
+    def _changed(self, item: Encoded, *, spared: bool) -> Encoded:
+        """Other tokens in all responses, or all but the last, and as many as the data has or `LONGER` more."""
+        responses = []
+        for tokens in item.responses[: -1 if spared else None]:
+            length = max(len(tokens), min(self.longest - len(item.prompt_ids), len(tokens) + LONGER))
+            other = [t - 1 if t else 1 for t in tokens]
+            responses.append((other * -(-length // max(1, len(other))))[:length])
+        masks = [[True] * len(r) for r in responses]
+        if spared:
+            responses, masks = [*responses, item.responses[-1]], [*masks, item.masks[-1]]
+        return replace(item, responses=responses, masks=masks)
 
 
 def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
@@ -294,10 +337,18 @@ def plain_logps(policy: Policy, items: Sequence[Encoded]) -> Tensor:
     return torch.stack(out)
 
 
+WINDOWS = {"sliding_window": "sliding", "attention_chunk_size": "chunked", "window_size": "local"}
+"""Settings that limit how far a layer sees, and the kind of layer that each is about."""
+
+
 def _window(config: Any) -> int | None:
-    """The shortest sliding window that a layer uses, or None."""
-    window = getattr(config, "sliding_window", None)
-    if window is None or getattr(config, "use_sliding_window", True) is False:
-        return None
-    kinds = getattr(config, "layer_types", None)
-    return int(window) if kinds is None or any("sliding" in k or "chunked" in k for k in kinds) else None
+    """The shortest window that a layer uses, or None."""
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    found = []
+    for name, kind in WINDOWS.items():
+        window = getattr(config, name, None)
+        off = name == "sliding_window" and getattr(config, "use_sliding_window", True) is False
+        if isinstance(window, int) and not off and (kinds is None or any(kind in k for k in kinds)):
+            found.append(window)
+    return min(found, default=None)

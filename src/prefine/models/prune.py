@@ -62,7 +62,7 @@ def _detached(part: nn.Module) -> LastLayer | None:
 def last_layer(causal: Any) -> LastLayer | None:
     """Hooks on the last of a model's decoder layers, or None where there is no list of as many layers as its
     configuration says."""
-    count = int(getattr(causal.config, "num_hidden_layers", None) or 0)
+    count = int(getattr(causal.config.get_text_config(), "num_hidden_layers", None) or 0)
     for module in causal.modules():
         if count and isinstance(module, nn.ModuleList) and len(module) == count:
             parts = _per_token_parts(module[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from prefine.durable import replacing, sweep
 from prefine.errors import PrefineError
@@ -48,9 +50,12 @@ class ResponseStore:
     def __init__(self, folder: Path, columns: dict[str, str]) -> None:
         self.folder, self.columns = folder, columns
         self.known: dict[str, Values] = {}
-        for part in sorted(folder.glob("part-*.parquet")):
+        self._read()
+
+    def _read(self) -> None:
+        for part in sorted(self.folder.glob("part-*.parquet")):
             table = pq.read_table(part).combine_chunks()
-            lists = [table[name].chunk(0) for name in columns]
+            lists = [table[name].chunk(0) for name in self.columns]
             flat = [(c.values.to_numpy(), c.offsets.to_numpy()) for c in lists]
             for i, key in enumerate(table["key"].to_pylist()):
                 self.known[key] = tuple(values[ends[i] : ends[i + 1]] for values, ends in flat)
@@ -62,38 +67,60 @@ class ResponseStore:
         *,
         title: str,
         progress: Progress,
-        write: bool = True,
     ) -> list[list[Values]]:
-        """The arrays of every response of every item; what is missing is computed a part at a time and stored."""
-        missing = [item for item in items if any(k not in self.known for k in response_keys(item))]
-        if missing:
-            with progress.task(title, total=len(missing), unit="prompts") as step:
-                for i in range(0, len(missing), PART):
-                    part = missing[i : i + PART]
-                    self._add(part, compute(part, step), write)
+        """The arrays of every response of every item; what is missing is computed a part at a time and stored.
+
+        Several processes share the work: each computes and writes its part, then all read what the others wrote, so
+        the folder must be one that all of them see.
+        """
+        rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        # Whose an item is depends on the item alone: processes may start to read while others write.
+        mine = [
+            item
+            for item in items
+            if int(response_keys(item)[0], 16) % world == rank
+            and any(k not in self.known for k in response_keys(item))
+        ]
+        if mine:
+            with progress.task(title, total=len(mine), unit="prompts") as step:
+                for i in range(0, len(mine), PART):
+                    part = mine[i : i + PART]
+                    self._add(part, compute(part, step), rank, world)
+        if world > 1:
+            wait_for_all()
+            self._read()
         return [[self.known[k] for k in response_keys(item)] for item in items]
 
     def stored(self, items: Sequence[Encoded]) -> list[Encoded]:
         """Those of the items whose responses are all known."""
         return [item for item in items if all(k in self.known for k in response_keys(item))]
 
-    def _add(self, items: Sequence[Encoded], found: list[list[Values]], write: bool) -> None:
+    def _add(self, items: Sequence[Encoded], found: list[list[Values]], rank: int, world: int) -> None:
         new: dict[str, Values] = {}
         for item, values in zip(items, found, strict=True):
             for key, arrays in zip(response_keys(item), values, strict=True):
                 if key not in self.known:
                     new[key] = tuple(np.asarray(a, dtype=t) for a, t in zip(arrays, self.columns.values(), strict=True))
         self.known.update(new)
-        if not write or not new:
+        if not new:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.folder)
-        name = f"part-{len(list(self.folder.glob('part-*.parquet'))):05d}.parquet"
+        if world == 1:
+            sweep(self.folder)
+        count = len(list(self.folder.glob(f"part-*-{rank}.parquet")))
+        name = f"part-{count:05d}-{rank}.parquet"
         table: dict[str, Any] = {"key": list(new)}
         for i, (column, kind) in enumerate(self.columns.items()):
             table[column] = pa.array([v[i] for v in new.values()], pa.list_(pa.from_numpy_dtype(np.dtype(kind))))
         with replacing(self.folder / name) as tmp:
             pq.write_table(pa.table(table), tmp, compression="zstd")
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    from accelerate.state import PartialState
+
+    PartialState(cpu=not torch.cuda.is_available()).wait_for_everyone()
 
 
 class ReferenceStore:
@@ -115,7 +142,6 @@ class ReferenceStore:
         max_tokens: int,
         mode: Mode,
         progress: Progress,
-        write: bool = True,
     ) -> list[list[np.ndarray]]:
         """Reference log-probs of every token of every response, in float32; what is missing is computed and stored on
         the way.
@@ -129,7 +155,7 @@ class ReferenceStore:
 
         with policy.as_reference():
             self._verify(policy, items, mode)
-            rows = self.store.get(items, compute, title="reference log-probs", progress=progress, write=write)
+            rows = self.store.get(items, compute, title="reference log-probs", progress=progress)
         return [[tokens for (tokens,) in row] for row in rows]
 
     def _verify(self, policy: Policy, items: Sequence[Encoded], mode: Mode) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -114,8 +113,7 @@ def add_targets(
             step(len(batch))
         return out
 
-    main = int(os.environ.get("RANK", 0)) == 0
-    rows = store.get([i.encoded for i in items], compute, title="teacher log-probs", progress=progress, write=main)
+    rows = store.get([i.encoded for i in items], compute, title="teacher log-probs", progress=progress)
     for item, values in zip(items, rows, strict=True):
         k = min(objective.top_k, vocab_size)
         item.targets = [(np.reshape(ids, (-1, k)), np.reshape(logps, (-1, k))) for ids, logps in values]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from prefine.rundir import Counts, StageDir
 from prefine.schema import Example, digest
 from prefine.train import companions
 from prefine.train.batches import Item
-from prefine.train.budget import find_budget
+from prefine.train.budget import Budget, find_budget
 from prefine.train.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -47,13 +46,28 @@ def seed_of(recipe: Recipe) -> int:
     return recipe.seed if recipe.train.seed is None else recipe.train.seed
 
 
-def run(
-    recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress, *, resume: bool = True
-) -> tuple[Counts, dict[str, Any]]:
-    """Train on the source's `train` examples, evaluate on its `test` ones, leave `model/` and metrics.jsonl."""
+@dataclass
+class Prepared:
+    """What training starts from: the policy, its masters, and the examples with their reference log-probs."""
+
+    policy: Policy
+    masters: Masters
+    objective: Objective
+    tokenizer: Any
+    items: dict[str, list[Item]]
+    counts: Counts
+    layout: Layout
+    budget: Budget
+
+    @property
+    def everything(self) -> list[Item]:
+        return self.items["train"] + self.items["test"]
+
+
+def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> Prepared:
+    """Load the model, encode the examples, choose layout and budget, and give the items their reference log-probs."""
     assert recipe.train is not None
     train = recipe.train
-    threads = set_threads(recipe.threads)
     objective: Objective = objectives.build(train.objective)
     tokenizer = load_tokenizer(recipe.model)
     counts = Counts()
@@ -64,45 +78,56 @@ def run(
     masters = Masters(policy.model, bf16=train.bf16)
     if train.gradient_checkpointing:
         checkpoint_activations(policy)
-    every = [item.encoded for item in items["train"] + items["test"]]
-    layout = choose_layout(policy, every, train.layout)
+    everything = items["train"] + items["test"]
+    layout = choose_layout(policy, [item.encoded for item in everything], train.layout)
     progress.line(f"layout: {layout.reason}")
     if objective.needs_mismatched:
         for split in items.values():
             add_mismatched(split)
-    everything = items["train"] + items["test"]
     budget = find_budget(policy, masters, everything, layout.mode, train.max_tokens)
     progress.line(budget.line)
     if objective.needs_reference:
-        add_reference(recipe, folder, policy, layout, budget.max_tokens, everything, progress)
+        add_reference(recipe, run, policy, layout, budget.max_tokens, everything, progress)
+    return Prepared(policy, masters, objective, tokenizer, items, counts, layout, budget)
+
+
+def run(
+    recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress, *, resume: bool = True
+) -> tuple[Counts, dict[str, Any]]:
+    """Train on the source's `train` examples, evaluate on its `test` ones, leave `model/` and metrics.jsonl."""
+    assert recipe.train is not None
+    train = recipe.train
+    threads = set_threads(recipe.threads)
+    made = prepare(recipe, folder.run, source, progress)
+    mode, tokens = made.layout.mode, made.budget.max_tokens
     before_step = companions.prepare(
-        recipe, folder, policy, objective, tokenizer, layout.mode, budget.max_tokens, everything, progress
+        recipe, folder, made.policy, made.objective, made.tokenizer, mode, tokens, made.everything, progress
     )
     trainer = Trainer(
-        policy,
-        objective,
+        made.policy,
+        made.objective,
         train,
-        items["train"],
-        items["test"],
+        made.items["train"],
+        made.items["test"],
         folder=folder.path,
         seed=seed_of(recipe),
-        mode=layout.mode,
-        fingerprint=fingerprint(recipe, items["train"], layout),
+        mode=mode,
+        fingerprint=fingerprint(recipe, made.items["train"], made.layout),
         progress=progress,
-        masters=masters,
-        max_tokens=budget.max_tokens,
+        masters=made.masters,
+        max_tokens=tokens,
         before_step=before_step,
     )
     facts = trainer.run(resume=resume)
     if trainer.accelerator.is_main_process:
-        save_model(trainer, tokenizer, folder, base_of(recipe.model))
+        save_model(trainer, made.tokenizer, folder, base_of(recipe.model))
     trainer.accelerator.wait_for_everyone()
-    return counts, {
+    return made.counts, {
         **facts,
         "objective": objectives.check(train.objective),
-        "examples": {k: len(v) for k, v in items.items()},
-        "layout": layout.reason,
-        "predicted_memory_mb": round(budget.predicted_mb, 1),
+        "examples": {k: len(v) for k, v in made.items.items()},
+        "layout": made.layout.reason,
+        "predicted_memory_mb": round(made.budget.predicted_mb, 1),
         "threads": threads,
         "seed": seed_of(recipe),
     }
@@ -186,7 +211,7 @@ def add_mismatched(items: list[Item]) -> None:
 
 def add_reference(
     recipe: Recipe,
-    folder: StageDir,
+    run: Path,
     policy: Policy,
     layout: Layout,
     max_tokens: int,
@@ -196,14 +221,13 @@ def add_reference(
     """Give every item its reference log-probs, from the run's store or computed now."""
     assert recipe.train is not None
     key = digest([model_digest(recipe.model), recipe.model.dtype, recipe.train.bf16])[:16]
-    store = ReferenceStore(folder.run / "reference" / key)
+    store = ReferenceStore(run / "reference" / key)
     found = store.token_logps(
         policy,
         [item.encoded for item in items],
         max_tokens=max_tokens,
         mode=layout.mode,
         progress=progress,
-        write=int(os.environ.get("RANK", 0)) == 0,
     )
     for item, tokens in zip(items, found, strict=True):
         item.ref_token_logps = tokens

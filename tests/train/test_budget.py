@@ -1,0 +1,105 @@
+"""The budget of a micro-batch: measured, predicted, and halved when memory runs out all the same."""
+
+import pytest
+import torch
+
+from prefine.errors import PrefineError
+from prefine.models.masters import Masters
+from prefine.models.trees import tree_size
+from prefine.registry import objectives
+from prefine.train import budget
+from prefine.train.budget import find_budget, out_of_memory
+from tests.train.job import block_of, make_items, make_policy, make_trainer, weights
+
+
+@pytest.fixture
+def start():
+    policy = make_policy()
+    return policy, Masters(policy.model), make_items(objectives.build({"name": "dpo"}), 40)
+
+
+def test_the_free_memory_decides(monkeypatch, start):
+    policy, masters, items = start
+    kept = budget._kept_for_a_token(policy, items, "cascade")
+    fixed = 12 * sum(p.numel() for p in masters.named.values()) + budget.KEPT_BYTES
+    monkeypatch.setattr(budget, "free_bytes", lambda device: int((fixed + 1000 * kept) / 0.8))
+    found = find_budget(policy, masters, items, "cascade", "auto")
+    assert found.max_tokens == pytest.approx(1000, abs=1)
+    assert found.predicted_mb == pytest.approx((fixed + 1000 * kept) / 2**20, rel=0.01)
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1 << 40)
+    assert find_budget(policy, masters, items, "cascade", "auto").max_tokens == budget.MOST["cpu"]
+    assert find_budget(policy, masters, items, "cascade", 77).max_tokens == 77
+    assert "77 tokens" in find_budget(policy, masters, items, "cascade", 77).line
+
+
+def test_what_a_token_costs_grows_with_the_layers_and_not_with_the_items(start):
+    policy, _, items = start
+    one = budget._kept_for_a_token(policy, items, "cascade")
+    assert budget._kept_for_a_token(policy, items[:20], "cascade") == pytest.approx(one, rel=0.2)
+    # At least the inputs of its norms, its projections and its feed-forward part, in float32, for two layers.
+    assert one > 2 * 4 * (2 * 16 + 3 * 24)
+    with torch.no_grad():
+        state = torch.random.get_rng_state()
+        budget._kept_for_a_token(policy, items, "cascade")
+        assert torch.equal(state, torch.random.get_rng_state())
+    assert all(p.grad is None for p in policy.parameters())
+
+
+@pytest.mark.parametrize("name", ["dpo", "beta_dpo"])
+def test_a_step_that_ran_out_of_memory_is_done_again_in_halves(tmp_path, name):
+    want = make_trainer(tmp_path / "a", block_of(name), {"max_tokens": 10_000})
+    got = make_trainer(tmp_path / "b", block_of(name), {"max_tokens": 200})
+    numbers, asked = got.passes._numbers, []
+
+    def short_of_memory(part, *more):
+        tokens = sum(tree_size(item.encoded) for item in part.items)
+        asked.append(tokens)
+        if tokens > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return numbers(part, *more)
+
+    got.passes._numbers = short_of_memory
+    said = []
+    got.progress.line = said.append
+    for _ in range(2):
+        a, b = want._optimizer_step(), got._optimizer_step()
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+    assert max(asked) > 100 and got.passes.max_tokens == 100
+    assert said == ["step 1: out of memory; going on with micro-batches of 100 tokens"]
+    for key, value in weights(want).items():
+        assert torch.allclose(value, weights(got)[key], atol=1e-6)
+    for key, value in want.objective.state_dict().items():
+        assert torch.allclose(value, got.objective.state_dict()[key])
+
+
+def test_an_example_that_never_fits_is_named(tmp_path):
+    trainer = make_trainer(tmp_path, block_of("dpo"), {"max_tokens": 64})
+
+    def never(part, *more):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    trainer.passes._numbers = never
+    with pytest.raises(PrefineError, match=r"the longest example is row-\d+ with \d+\)\. Set train\.max_tokens"):
+        trainer._optimizer_step()
+
+
+def test_only_errors_of_memory_are_tried_again(tmp_path):
+    assert out_of_memory(MemoryError()) and not out_of_memory(RuntimeError("shapes differ"))
+    trainer = make_trainer(tmp_path, block_of("dpo"), {})
+
+    def broken(part, *more):
+        raise RuntimeError("shapes differ")
+
+    trainer.passes._numbers = broken
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        trainer._optimizer_step()
+
+
+def test_a_resumed_run_keeps_the_budget_it_had(tmp_path):
+    trainer = make_trainer(tmp_path, block_of("dpo"), {"max_tokens": 120, "num_train_epochs": 2.0})
+    trainer._optimizer_step()
+    trainer.passes.max_tokens = 60
+    trainer.save()
+    again = make_trainer(tmp_path, block_of("dpo"), {"max_tokens": 120, "num_train_epochs": 2.0})
+    again._resume()
+    assert again.step == 1 and again.passes.max_tokens == 60
