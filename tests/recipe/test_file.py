@@ -490,3 +490,11 @@ def test_a_modifier_that_the_objective_cannot_use(write):
         "{name: dpo, wpo: greedy, nll_weight: 0.1, ld_alpha: 0.5}",
     ):
         assert load_recipe(write(changed("{name: dpo, beta: 0.2}", objective))).train
+
+
+def test_four_bits_need_an_adapter(write):
+    text = changed("model: {path: tiny-student}", "model: {path: tiny-student, quantization: nf4}")
+    assert mistakes(write(text)) == [
+        "r.yaml:2: model.quantization: weights in 4 bits cannot be trained; set lora_r, which adds an adapter"
+    ]
+    assert load_recipe(write(text.replace("nf4", "nf4, lora_r: 8"))).model.quantization == "nf4"

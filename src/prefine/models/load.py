@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefine.durable import sha256_file
-from prefine.errors import PrefineError, nearest
+from prefine.errors import PrefineError, missing_extra, nearest
 from prefine.recipe import Model
 
 if TYPE_CHECKING:
@@ -71,10 +71,17 @@ def load_model(spec: Model, *, train: bool = False) -> PreTrainedModel:
     A folder that holds an adapter is loaded with everything below it and merged, so that a new adapter, and the
     reference it is compared with, start from what the old one had learned.
     """
+    if train and spec.quantization and spec.lora_r is None:
+        raise PrefineError("model.quantization: weights in 4 bits cannot be trained; set lora_r, which adds an adapter")
     model = _load(resolve(spec.path), spec)
+    for module in model.modules():
+        # One forward pass in evaluation mode would repack 4-bit weights for the CPU, and training would then have wrong
+        # gradients without saying so (bitsandbytes 0.50).
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     if train and spec.lora_r is not None:
         model = add_lora(model, spec)
-    return model.to(device()).eval()  # type: ignore[return-value]
+    return (model if spec.quantization else model.to(device())).eval()  # type: ignore[return-value]
 
 
 def add_lora(model: PreTrainedModel, spec: Model) -> Any:
@@ -113,13 +120,33 @@ def _load(path: str, spec: Model) -> Any:
         model = _load(resolve(below), spec.model_copy(update={"revision": None}))
         with _without_notice():
             return PeftModel.from_pretrained(model, path).merge_and_unload()  # type: ignore[operator]
-    extra = {"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}
+    extra: dict[str, Any] = {"attn_implementation": spec.attn_implementation} if spec.attn_implementation else {}
+    if spec.quantization:
+        extra |= _four_bits()
     try:
         return AutoModelForCausalLM.from_pretrained(
             path, revision=spec.revision, dtype=spec.dtype, trust_remote_code=spec.trust_remote_code, **extra
         )
     except (OSError, ValueError) as error:
         raise PrefineError(f"model.path: no model could be loaded from {path}: {_first_line(error)}") from error
+
+
+def _four_bits() -> dict[str, Any]:
+    """Settings that load a model's linear layers in NF4 with double quantization."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("bitsandbytes", "qlora") from error
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+    return {"quantization_config": quantized, "device_map": {"": str(device())}}
 
 
 def _first_line(error: Exception) -> str:

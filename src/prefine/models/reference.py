@@ -78,8 +78,7 @@ class ResponseStore:
         mine = [
             item
             for item in items
-            if int(response_keys(item)[0], 16) % world == rank
-            and any(k not in self.known for k in response_keys(item))
+            if int(response_keys(item)[0], 16) % world == rank and any(k not in self.known for k in response_keys(item))
         ]
         if mine:
             with progress.task(title, total=len(mine), unit="prompts") as step:

@@ -35,6 +35,8 @@ class Model(Section):
     """Branch, tag or commit of a hub id."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Type of the loaded weights; training keeps float32 masters unless this says otherwise."""
+    quantization: Literal["nf4"] | None = None
+    """`nf4` holds the frozen weights in 4 bits (QLoRA); needs lora_r and the extra `qlora`."""
     attn_implementation: str | None = None
     """One of transformers' names (sdpa, eager, flash_attention_2 ...)."""
     chat_template: str | None = None

@@ -53,6 +53,10 @@ def _check_lora(document: Document) -> None:
     model = at(document.data, "model")
     if not isinstance(model, dict) or model.get("lora_r") is not None:
         return
+    if model.get("quantization") and isinstance(at(document.data, "train"), dict):
+        document.add(
+            ("model", "quantization"), "weights in 4 bits cannot be trained; set lora_r, which adds an adapter"
+        )
     for key in ("lora_alpha", "lora_dropout", "lora_target_modules"):
         if model.get(key) not in (None, Model.model_fields[key].default):
             document.add(("model", key), "has no effect without lora_r, which says that there is an adapter")

@@ -1,0 +1,102 @@
+"""How one training micro-batch grows: with length, vocabulary, responses and model size; time and memory.
+
+    python benchmarks/growth.py
+
+Forward and backward pass of one prompt tree on a random Qwen3-shaped model, float32, in a process of its own for each
+point: CPU seconds of the second of two passes, and the peak of memory above what the process held with the model
+loaded and its gradients allocated. `separate` is one response per row, the way of trainers that do not share prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BASE = {"prompt": 256, "response": 256, "responses": 2, "vocabulary": 32768, "hidden": 256, "layers": 4}
+AXES = {
+    "length": [{"prompt": n // 2, "response": n // 4} for n in (512, 1024, 2048, 4096, 8192)],
+    "vocabulary": [{"vocabulary": n} for n in (32768, 65536, 131072, 262144)],
+    "responses": [{"responses": n} for n in (2, 4, 8, 16)],
+    "model": [{"hidden": h, "layers": n} for h, n in ((256, 4), (512, 8), (768, 12), (1024, 16))],
+}
+
+
+def point(spec: dict) -> dict:
+    """Measure one point in this process."""
+    import time
+
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from prefine.data.layout import Encoded
+    from prefine.models.policy import Policy
+    from prefine.models.trees import pack
+    from prefine.train.trainer import peak_memory_mb, reset_peak_memory
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    hidden = spec["hidden"]
+    config = Qwen3Config(
+        vocab_size=spec["vocabulary"],
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=max(1, hidden // 128),
+        head_dim=64,
+        max_position_embeddings=16384,
+        tie_word_embeddings=True,
+    )
+    policy = Policy(Qwen3ForCausalLM(config))
+    draw = torch.randint(3, spec["vocabulary"], (spec["prompt"] + spec["responses"] * spec["response"],)).tolist()
+    answers = [draw[spec["prompt"] + i * spec["response"] :][: spec["response"]] for i in range(spec["responses"])]
+    tree = Encoded(draw[: spec["prompt"]], answers, [[True] * len(x) for x in answers], {})
+    packed = pack([tree], mode=spec["mode"])
+    for parameter in policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    policy.logps(pack([Encoded(draw[:8], [draw[8:16]], [[True] * 8], {})], mode=spec["mode"])).sum().backward()
+    reset_peak_memory()
+    before = peak_memory_mb()
+    for _ in range(2):
+        began = time.process_time()
+        policy.logps(packed).sum().backward()
+        seconds = time.process_time() - began
+    return {
+        "tokens": packed.tokens,
+        "cpu_seconds": round(seconds, 3),
+        "memory_mb": round(peak_memory_mb() - before, 1),
+        "parameters": sum(p.numel() for p in policy.parameters()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--csv", default=str(HERE / "results" / "growth.csv"))
+    parser.add_argument("--point", help="measure this one point, given as JSON")
+    a = parser.parse_args()
+    if a.point:
+        print(json.dumps(point(json.loads(a.point))))
+        return
+    rows = []
+    for axis, changes in AXES.items():
+        for change in changes:
+            for mode in ("cascade", "separate"):
+                spec = {**BASE, **change, "mode": mode}
+                command = [sys.executable, __file__, "--point", json.dumps(spec)]
+                found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                rows.append({"axis": axis, **spec, **found})
+                print(axis, change, mode, found, flush=True)
+    Path(a.csv).parent.mkdir(parents=True, exist_ok=True)
+    with open(a.csv, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
