@@ -77,25 +77,29 @@ def point(spec: dict) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default=str(HERE / "results" / "growth.csv"))
+    parser.add_argument("--axes", default=",".join(AXES), help="those to measure; rows of others stay as they are")
     parser.add_argument("--point", help="measure this one point, given as JSON")
     a = parser.parse_args()
     if a.point:
         print(json.dumps(point(json.loads(a.point))))
         return
-    rows = []
-    for axis, changes in AXES.items():
-        for change in changes:
+    path, rows = Path(a.csv), []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["axis"] not in a.axes.split(",")]
+    for axis in a.axes.split(","):
+        for change in AXES[axis]:
             for mode in ("cascade", "separate"):
                 spec = {**BASE, **change, "mode": mode}
                 command = [sys.executable, __file__, "--point", json.dumps(spec)]
                 found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 rows.append({"axis": axis, **spec, **found})
                 print(axis, change, mode, found, flush=True)
-    Path(a.csv).parent.mkdir(parents=True, exist_ok=True)
-    with open(a.csv, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, list(rows[0]))
+                    writer.writeheader()
+                    writer.writerows(rows)
 
 
 if __name__ == "__main__":
