@@ -15,7 +15,7 @@ from prefine.errors import PrefineError
 from prefine.generate.decoding import Decoding
 from prefine.generate.sampling import sample_ids
 from prefine.models.load import load_model, load_tokenizer, model_digest
-from prefine.models.policy import Policy
+from prefine.models.policy import Policy, choose_layout
 from prefine.models.reference import ResponseStore, Values
 from prefine.models.trees import Mode, micro_batches, pack
 from prefine.models.vocabulary import shared_vocabulary
@@ -52,6 +52,12 @@ def prepare(
         return None
     assert recipe.train is not None
     teacher, size = load_teacher(str(objective.teacher), tokenizer, policy, recipe.train.bf16)
+    layout = choose_layout(teacher, [item.encoded for item in items], "separate" if mode == "separate" else "auto")
+    if layout.mode != mode:
+        raise PrefineError(
+            f"{objective.teacher}: the teacher cannot be given the trees that the policy is trained on "
+            f"({layout.reason}); set train.layout: separate"
+        )
     if getattr(objective, "source", "online") == "stored":
         add_targets(recipe, folder, teacher, size, objective, mode, max_tokens, items, progress)
         policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence_top_k)  # type: ignore[arg-type]
@@ -65,6 +71,7 @@ def frozen(policy: Policy) -> Policy:
     if hasattr(policy.model, "disable_adapter"):
         return policy
     other = Policy(copy.deepcopy(policy.model), bf16=policy.bf16, fused=policy.fused)
+    other.prunes = policy.prunes
     return other.requires_grad_(False).eval()
 
 
