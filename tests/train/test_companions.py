@@ -71,6 +71,9 @@ def test_a_mismatched_response_belongs_to_another_prompt(tmp_path, tiny_model_di
     alone = encode_examples(examples[:2], "train", load_tokenizer(made.model), made, objective, Counts())
     with pytest.raises(PrefineError, match="one prompt"):
         add_mismatched(alone)
+    alone = encode_examples(examples[:2], "train", load_tokenizer(made.model), made, objective, Counts())
+    add_mismatched(alone, items)
+    assert [item.encoded.responses[1] for item in alone] == [own[2], own[2]]
 
 
 @pytest.mark.parametrize("model", [{}, {"lora_r": 4}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import warnings
@@ -133,10 +134,8 @@ def _load(path: str, spec: Model) -> Any:
 
 def _four_bits() -> dict[str, Any]:
     """Settings that load a model's linear layers in NF4 with double quantization."""
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("bitsandbytes", "qlora") from error
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise missing_extra("bitsandbytes", "qlora")
     import torch
     from transformers import BitsAndBytesConfig
 

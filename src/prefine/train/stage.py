@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,10 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
     layout = choose_layout(policy, [item.encoded for item in everything], train.layout)
     progress.line(f"layout: {layout.reason}")
     if objective.needs_mismatched:
-        for split in items.values():
-            add_mismatched(split)
+        # A few held-out examples may share one prompt; those of the training part help out, with their own responses.
+        borrowed = [replace(item) for item in items["train"]]
+        add_mismatched(items["train"])
+        add_mismatched(items["test"], borrowed)
     budget = find_budget(policy, masters, everything, layout.mode, train.max_tokens)
     progress.line(budget.line)
     if objective.needs_reference:
@@ -190,14 +193,14 @@ def _misfit(example: Example, objective: Objective) -> str | None:
     return None
 
 
-def add_mismatched(items: list[Item]) -> None:
-    """Give every item one more response: that of the next item whose prompt is another one.
+def add_mismatched(items: list[Item], more: Sequence[Item] = ()) -> None:
+    """Give every item one more response: that of the next item, or of `more`, whose prompt is another one.
 
     Items stand in the order of their ids, which are hashes, so the next one is a random one.
     """
     borrowed = []
     for i, item in enumerate(items):
-        others = (items[(i + j) % len(items)] for j in range(1, len(items)))
+        others = chain((items[(i + j) % len(items)] for j in range(1, len(items))), more)
         other = next((o for o in others if o.encoded.prompt_ids != item.encoded.prompt_ids), None)
         if other is None:
             raise PrefineError("the objective compares responses with those to other prompts, but there is one prompt")
