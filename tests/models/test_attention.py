@@ -66,11 +66,10 @@ def test_trees_equal_a_dense_mask(forest, pruned, kernel, dtype, tolerance):
     *given, grad = numbers(forest.spans[-1][1], dtype)
     mine = [x.clone().requires_grad_() for x in given]
     theirs = [x.double().requires_grad_() for x in given]
-    tails = tails_of(forest) if pruned else None
-    got = _Trees.apply(*mine, forest, 0.4, kernel, tails)
+    got = _Trees.apply(*mine, forest, 0.4, kernel, pruned)
     want = masked(*theirs, visible(forest), 0.4)
     if pruned:
-        rows = torch.cat([torch.arange(*span) for span in tails])
+        rows = torch.cat([torch.arange(*span) for span in tails_of(forest)])
         unread = torch.ones(got.shape[2], dtype=torch.bool).index_fill(0, rows, False)
         assert unread.any() and not got[:, :, unread].any()
         got, want, grad = got[:, :, rows], want[:, :, rows], grad[:, :, rows]
@@ -83,10 +82,14 @@ def test_trees_equal_a_dense_mask(forest, pruned, kernel, dtype, tolerance):
 
 
 def test_crossings_of_a_small_forest():
-    assert SHALLOW.crossings == [([(5, 9), (13, 20)], [(0, 5), (9, 13)])]
-    assert DEEP.crossings == [([(4, 16), (19, 24)], [(0, 4), (16, 19)]), ([(7, 14)], [(4, 7)])]
-    assert DEEPER.crossings == [([(3, 15)], [(0, 3)]), ([(5, 12)], [(3, 5)]), ([(9, 12)], [(5, 9)])]
-    assert Segments([(0, 4), (4, 9)], [-1, -1]).crossings == []
+    def crossings(forest):
+        assert not any(piece.causal for piece in forest.crossings)
+        return [(piece.rows, piece.keys) for piece in forest.crossings]
+
+    assert crossings(SHALLOW) == [([(5, 9), (13, 20)], [(0, 5), (9, 13)])]
+    assert crossings(DEEP) == [([(4, 16), (19, 24)], [(0, 4), (16, 19)]), ([(7, 14)], [(4, 7)])]
+    assert crossings(DEEPER) == [([(3, 15)], [(0, 3)]), ([(5, 12)], [(3, 5)]), ([(9, 12)], [(5, 9)])]
+    assert crossings(Segments([(0, 4), (4, 9)], [-1, -1])) == []
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("gpt_neox", 1e-10), ("llama", 1e-6)])

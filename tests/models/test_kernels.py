@@ -12,13 +12,14 @@ import itertools
 import pytest
 import torch
 
-from prefine.models.kernels import CpuFlash, Plain, Varlen, kernel_for
+from prefine.models.kernels import CpuFlash, Piece, Plain, Varlen, kernel_for
 
 T, HEADS, WIDTH = 25, 3, 8
 SCALE = 0.3
 SEGMENTS = [(0, 5), (5, 6), (6, 17), (17, 18), (18, 25)]
 TAILS = [(4, 5), (5, 6), (6, 17), (17, 18), (18, 25)]
 """Of the first segment, which is nobody's child, the last row alone is read."""
+OWN = Piece(SEGMENTS, SEGMENTS, causal=True)
 CROSSINGS = [([(5, 17)], [(0, 5)]), ([(18, 25), (17, 18)], [(6, 17), (0, 5)])]
 """More rows than keys, fewer rows than keys, and a single row."""
 
@@ -46,7 +47,7 @@ class LoopedOps:
         out = torch.empty_like(query)
         lse = torch.empty(query.shape[1], query.shape[0], dtype=torch.promote_types(query.dtype, torch.float32))
         for rows, keys in self.sequences(cum_seq_q, cum_seq_k):
-            o, n = Plain().attend(*map(heads_first, (query[rows], key[keys], value[keys])), is_causal, scale)
+            o, n = Plain().attend_span(*map(heads_first, (query[rows], key[keys], value[keys])), is_causal, scale)
             out[rows], lse[:, rows] = o[0].transpose(0, 1), n[0]
         return out, lse, torch.empty(2), torch.empty(0), torch.empty(0)
 
@@ -76,7 +77,7 @@ class LoopedOps:
         found = [torch.empty_like(x) for x in (query, key, value)]
         for rows, keys in self.sequences(cum_seq_q, cum_seq_k):
             given = map(heads_first, (grad_out[rows], query[rows], key[keys], value[keys], out[rows]))
-            parts = Plain().differentiate(*given, logsumexp[None, :, rows], is_causal, scale)
+            parts = Plain().differentiate_span(*given, logsumexp[None, :, rows], is_causal, scale)
             for total, part, place in zip(found, parts, (rows, keys, keys), strict=True):
                 total[place] = part[0].transpose(0, 1)
         return tuple(found)
@@ -132,14 +133,14 @@ def masked_softmax(q, k, v, grad, rows, crossings=CROSSINGS):
 
 def computed(kernel, q, k, v, grad, rows, crossings=CROSSINGS):
     """The same by a kernel, on the rows that are used."""
+    own, others = Piece(rows, SEGMENTS, causal=True), [Piece(*c) for c in crossings]
     out, lse = kernel.empty(q)
-    kernel.forward(q, k, v, rows, SEGMENTS, True, SCALE, out, lse)
-    for below, above in crossings:
-        kernel.join(q, k, v, below, above, SCALE, out, lse)
+    kernel.forward(own, q, k, v, SCALE, out, lse)
+    for piece in others:
+        kernel.join(piece, q, k, v, SCALE, out, lse)
     dq, dk, dv = kernel.zeros(q), kernel.zeros(q), kernel.zeros(q)
-    kernel.backward(grad, q, k, v, out, lse, rows, SEGMENTS, True, SCALE, dq, dk, dv)
-    for below, above in crossings:
-        kernel.backward(grad, q, k, v, out, lse, below, above, False, SCALE, dq, dk, dv)
+    for piece in (own, *others):
+        kernel.backward(piece, (grad, q, k, v, out, lse), SCALE, (dq, dk, dv))
     at = used(rows)
     assert out.dtype == dq.dtype == q.dtype
     return out[:, :, at], lse[:, :, at], dq, dk, dv
@@ -193,8 +194,8 @@ def test_joining_keeps_numbers_of_any_size():
     q, k = q * 30, k * 30
     for kernel in (CpuFlash(), Plain(), Varlen(LoopedOps())):
         out, lse = kernel.empty(q)
-        kernel.forward(q, k, v, SEGMENTS, SEGMENTS, True, SCALE, out, lse)
-        kernel.join(q, k, v, [(5, 17)], [(0, 5)], SCALE, out, lse)
+        kernel.forward(OWN, q, k, v, SCALE, out, lse)
+        kernel.join(Piece([(5, 17)], [(0, 5)]), q, k, v, SCALE, out, lse)
         logits = (q @ k.transpose(-1, -2) * SCALE).double().masked_fill(~visible(SEGMENTS, CROSSINGS[:1]), -torch.inf)
         assert logits[logits.isfinite()].abs().max() > 500
         assert torch.allclose(out.double(), torch.softmax(logits, -1) @ v.double(), atol=1e-3)
@@ -206,11 +207,11 @@ def test_backward_adds_to_what_is_there():
     for kernel in (CpuFlash(), Plain(), Varlen(LoopedOps())):
         q, k, v, grad = given
         out, lse = kernel.empty(q)
-        kernel.forward(q, k, v, SEGMENTS, SEGMENTS, True, SCALE, out, lse)
+        kernel.forward(OWN, q, k, v, SCALE, out, lse)
         once, twice = ([kernel.zeros(q) for _ in range(3)] for _ in range(2))
-        kernel.backward(grad, q, k, v, out, lse, SEGMENTS, SEGMENTS, True, SCALE, *once)
+        kernel.backward(OWN, (grad, q, k, v, out, lse), SCALE, once)
         for _ in range(2):
-            kernel.backward(grad, q, k, v, out, lse, SEGMENTS, SEGMENTS, True, SCALE, *twice)
+            kernel.backward(OWN, (grad, q, k, v, out, lse), SCALE, twice)
         for a, b in zip(once, twice, strict=True):
             assert a.norm() > 0.1 and torch.allclose(2 * a, b, rtol=1e-5)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from prefine.models.kernels import Kernel, Spans, kernel_for
+from prefine.models.kernels import Kernel, Piece, Spans, kernel_for
 
 NAME = "prefine_tree"
 
@@ -24,64 +24,58 @@ class Unhandled(Exception):
     """A layer asks for something that attention among trees does not do; the message names it."""
 
 
-@dataclass
 class Segments:
     """Segments of one row, in depth-first order, so that all descendants of a segment follow it without a gap.
 
-    spans: (start, end) of each segment; parents: the index of each one's parent, -1 for a root. Roots that end where
-    only their last row is used by the last layer are what `pruned` means.
+    spans: (start, end) of each segment; parents: the index of each one's parent, -1 for a root. `own`: every segment by
+    itself; `pruned`: the same for a last layer, of which only the last row of a root is read; `crossings`: by the depth
+    of the ancestor, what descendants see of it.
     """
 
-    spans: Spans
-    parents: list[int]
-    crossings: list[tuple[Spans, Spans]] = field(default_factory=list)
-    """By depth of the ancestor: rows of its descendants, and its own rows."""
-
-    def __post_init__(self) -> None:
-        depth, last = [], list(range(len(self.spans)))
-        for parent in self.parents:
+    def __init__(self, spans: Spans, parents: list[int]) -> None:
+        self.spans, self.parents = spans, parents
+        self.own = Piece(spans, spans, causal=True)
+        tails = [(b - 1, b) if parent < 0 else (a, b) for (a, b), parent in zip(spans, parents, strict=True)]
+        self.pruned = Piece(tails, spans, causal=True)
+        self.crossings: list[Piece] = []
+        depth, last = [], list(range(len(spans)))
+        for parent in parents:
             depth.append(0 if parent < 0 else depth[parent] + 1)
-        for i in reversed(range(len(self.spans))):
-            if self.parents[i] >= 0:
-                last[self.parents[i]] = max(last[self.parents[i]], last[i])
+        for i in reversed(range(len(spans))):
+            if parents[i] >= 0:
+                last[parents[i]] = max(last[parents[i]], last[i])
         for level in range(max(depth, default=0)):
-            inner = [i for i in range(len(self.spans)) if depth[i] == level and last[i] > i]
-            below = [(self.spans[i][1], self.spans[last[i]][1]) for i in inner]
-            self.crossings.append((below, [self.spans[i] for i in inner]))
+            inner = [i for i in range(len(spans)) if depth[i] == level and last[i] > i]
+            below = [(spans[i][1], spans[last[i]][1]) for i in inner]
+            self.crossings.append(Piece(below, [spans[i] for i in inner]))
 
 
 class _Trees(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float, kernel: Kernel, tails: Spans | None
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, segments: Segments, scale: float, kernel: Kernel, pruned: bool
     ) -> Tensor:
-        """q: (1, H, T, D), k, v: (1, G, T, D) with H a multiple of G -> (1, H, T, D).
-
-        tails: the rows of each segment whose result is used, where that is not all of them.
-        """
+        """q: (1, H, T, D), k, v: (1, G, T, D) with H a multiple of G -> (1, H, T, D); rows that are not read are 0."""
         out, lse = kernel.empty(q)
         kr, vr = _repeated(k, q.shape[1]), _repeated(v, q.shape[1])
-        own = tails or segments.spans
-        if tails is not None:
+        if pruned:
             out.zero_()
             lse.zero_()
-        kernel.forward(q, kr, vr, own, segments.spans, True, scale, out, lse)
-        for below, above in segments.crossings:
-            kernel.join(q, kr, vr, below, above, scale, out, lse)
+        kernel.forward(segments.pruned if pruned else segments.own, q, kr, vr, scale, out, lse)
+        for piece in segments.crossings:
+            kernel.join(piece, q, kr, vr, scale, out, lse)
         ctx.save_for_backward(q, k, v, out, lse)
-        ctx.segments, ctx.scale, ctx.kernel, ctx.tails = segments, scale, kernel, tails
+        ctx.segments, ctx.scale, ctx.kernel, ctx.pruned = segments, scale, kernel, pruned
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         q, k, v, out, lse = ctx.saved_tensors
         segments, kernel = ctx.segments, ctx.kernel
-        kr, vr = _repeated(k, q.shape[1]), _repeated(v, q.shape[1])
-        dq, dk, dv = kernel.zeros(q), kernel.zeros(q), kernel.zeros(q)
-        given = (grad, q, kr, vr, out, lse)
-        kernel.backward(*given, ctx.tails or segments.spans, segments.spans, True, ctx.scale, dq, dk, dv)
-        for below, above in segments.crossings:
-            kernel.backward(*given, below, above, False, ctx.scale, dq, dk, dv)
+        given = (grad, q, _repeated(k, q.shape[1]), _repeated(v, q.shape[1]), out, lse)
+        totals = dq, dk, dv = kernel.zeros(q), kernel.zeros(q), kernel.zeros(q)
+        for piece in [segments.pruned if ctx.pruned else segments.own, *segments.crossings]:
+            kernel.backward(piece, given, ctx.scale, totals)
         groups = k.shape[1]
         if groups != q.shape[1]:
             shape = (1, groups, q.shape[1] // groups, *k.shape[2:])
@@ -125,13 +119,8 @@ def tree_attention(
     layer = int(getattr(module, "layer_idx", -1))
     if _active.calls is not None:
         _active.calls.append(layer)
-    tails = [
-        (end - 1, end) if p < 0 else (start, end)
-        for (start, end), p in zip(segments.spans, segments.parents, strict=True)
-    ]
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
-    kernel = kernel_for(query)
-    out = _Trees.apply(query, key, value, segments, scale, kernel, tails if layer == _active.pruned_layer else None)
+    out = _Trees.apply(query, key, value, segments, scale, kernel_for(query), layer == _active.pruned_layer)
     return out.transpose(1, 2), None  # type: ignore[union-attr]
 
 

@@ -2,156 +2,145 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Spans = list[tuple[int, int]]
+At = slice | Tensor
+"""Places along a row: one span, or the index of many."""
 
 
-class Kernel(Protocol):
-    """Attention of rows of q in `rows` to keys in `keys`, span by span; q, k, v: (1, H, T, D), lse: (1, H, T) float32.
+@dataclass
+class Piece:
+    """Which rows see which keys, span by span. In a causal piece the rows are the last ones of their keys.
 
-    A causal call has rows that are the last ones of their keys. `forward` writes out and lse; `join` adds keys to what
-    rows have seen before; `backward` adds to dq, dk and dv, with the out and lse of all that a row has seen.
+    No key stands in two spans of a piece.
     """
 
-    def empty(self, q: Tensor) -> tuple[Tensor, Tensor]: ...
+    rows: Spans
+    keys: Spans
+    causal: bool = False
+    _indices: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict, repr=False, compare=False)
 
-    def zeros(self, q: Tensor) -> Tensor: ...
-
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
-        scale: float,
-        out: Tensor,
-        lse: Tensor,
-    ) -> None: ...
-
-    def join(
-        self, q: Tensor, k: Tensor, v: Tensor, rows: Spans, keys: Spans, scale: float, out: Tensor, lse: Tensor
-    ) -> None: ...
-
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
-        scale: float,
-        dq: Tensor,
-        dk: Tensor,
-        dv: Tensor,
-    ) -> None: ...
+    def indices(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Places of all rows and of all keys, and where each span ends among them; made once for all layers."""
+        if device not in self._indices:
+            self._indices[device] = (
+                *(torch.cat([torch.arange(a, b) for a, b in s]).to(device) for s in (self.rows, self.keys)),
+                *(_ends(s).to(device) for s in (self.rows, self.keys)),
+            )
+        return self._indices[device]
 
 
-class SpanBySpan:
-    """One call for each span; the last rows of a causal span see all of its keys, so one row needs no mask."""
+class Kernel(ABC):
+    """Attention by pieces; q, k, v: (1, H, T, D), lse: (1, H, T), float32 or better.
+
+    `forward` writes what the rows of a piece see; `join` adds keys to what they have seen before; `backward` adds the
+    gradients by a piece, given the output and log-sum-exp of all that its rows have seen.
+    """
+
+    @abstractmethod
+    def attend(
+        self, piece: Piece, q: Tensor, k: Tensor, v: Tensor, scale: float
+    ) -> Iterator[tuple[At, Tensor, Tensor]]:
+        """Places of rows with their output (H, n, D) and log-sum-exp (H, n)."""
+
+    @abstractmethod
+    def differentiate(
+        self, piece: Piece, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+    ) -> Iterator[tuple[At, At, Tensor, Tensor, Tensor]]:
+        """Places of rows and keys with the gradients (H, n, D) by q, k and v."""
 
     def empty(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        # (1, T, H, D) in memory, so that the reshape after attention copies nothing.
+        """Room for out and lse; (1, T, H, D) in memory, so that the reshape after attention copies nothing."""
         _, h, t, d = q.shape
-        out = q.new_empty(1, t, h, d).transpose(1, 2)
-        return out, torch.empty(1, h, t, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
+        lse = torch.empty(1, h, t, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
+        return q.new_empty(1, t, h, d).transpose(1, 2), lse
 
     def zeros(self, q: Tensor) -> Tensor:
         _, h, t, d = q.shape
         return q.new_zeros(1, t, h, d).transpose(1, 2)
 
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
-        scale: float,
-        out: Tensor,
-        lse: Tensor,
-    ) -> None:
-        for (a, b), (c, d) in zip(rows, keys, strict=True):
-            o, n = self.attend(q[:, :, a:b], k[:, :, c:d], v[:, :, c:d], causal and b - a > 1, scale)
-            out[:, :, a:b], lse[:, :, a:b] = o, n
+    def forward(self, piece: Piece, q: Tensor, k: Tensor, v: Tensor, scale: float, out: Tensor, lse: Tensor) -> None:
+        for at, o, n in self.attend(piece, q, k, v, scale):
+            out[0, :, at], lse[0, :, at] = o, n
 
-    def join(
-        self, q: Tensor, k: Tensor, v: Tensor, rows: Spans, keys: Spans, scale: float, out: Tensor, lse: Tensor
-    ) -> None:
-        for (a, b), (c, d) in zip(rows, keys, strict=True):
-            o, n = self.attend(q[:, :, a:b], k[:, :, c:d], v[:, :, c:d], False, scale)
-            before = lse[:, :, a:b]
+    def join(self, piece: Piece, q: Tensor, k: Tensor, v: Tensor, scale: float, out: Tensor, lse: Tensor) -> None:
+        for at, o, n in self.attend(piece, q, k, v, scale):
+            before, seen = lse[0, :, at], out[0, :, at]
             share = torch.sigmoid(n - before)[..., None]
-            seen = out[:, :, a:b]
-            seen.copy_(torch.lerp(seen.to(share.dtype), o.to(share.dtype), share))
-            lse[:, :, a:b] = torch.logaddexp(n, before)
+            joined = torch.lerp(seen.to(share.dtype), o.to(share.dtype), share)
+            out[0, :, at], lse[0, :, at] = joined.to(out.dtype), torch.logaddexp(n, before)
 
     def backward(
         self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
+        piece: Piece,
+        given: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor],
         scale: float,
-        dq: Tensor,
-        dk: Tensor,
-        dv: Tensor,
+        totals: tuple[Tensor, Tensor, Tensor],
     ) -> None:
-        for (a, b), (c, d) in zip(rows, keys, strict=True):
-            gq, gk, gv = self.differentiate(
-                grad[:, :, a:b],
-                q[:, :, a:b],
-                k[:, :, c:d],
-                v[:, :, c:d],
-                out[:, :, a:b],
-                lse[:, :, a:b],
-                causal and b - a > 1,
-                scale,
-            )
-            dq[:, :, a:b] += gq
-            dk[:, :, c:d] += gk
-            dv[:, :, c:d] += gv
+        """given: the gradient of out, q, k, v, out and lse; totals: dq, dk and dv."""
+        for at, to, *found in self.differentiate(piece, *given, scale):
+            for total, place, part in zip(totals, (at, to, to), found, strict=True):
+                if isinstance(place, slice):
+                    total[0, :, place] += part
+                else:
+                    total[0].index_add_(1, place, part)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
+
+class SpanBySpan(Kernel):
+    """One call for each span. The last row of a causal span sees all of its keys, so a single row needs no mask."""
+
+    def attend(
+        self, piece: Piece, q: Tensor, k: Tensor, v: Tensor, scale: float
+    ) -> Iterator[tuple[At, Tensor, Tensor]]:
+        for at, to in _slices(piece):
+            causal = piece.causal and at.stop - at.start > 1
+            o, n = self.attend_span(q[:, :, at], k[:, :, to], v[:, :, to], causal, scale)
+            yield at, o[0], n[0]
 
     def differentiate(
+        self, piece: Piece, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+    ) -> Iterator[tuple[At, At, Tensor, Tensor, Tensor]]:
+        for at, to in _slices(piece):
+            causal = piece.causal and at.stop - at.start > 1
+            seen = (grad[:, :, at], q[:, :, at], k[:, :, to], v[:, :, to], out[:, :, at], lse[:, :, at])
+            dq, dk, dv = self.differentiate_span(*seen, causal, scale)
+            yield at, to, dq[0], dk[0], dv[0]
+
+    @abstractmethod
+    def attend_span(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+        """Output and log-sum-exp of one span."""
+
+    @abstractmethod
+    def differentiate_span(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        raise NotImplementedError
+        """Gradients of one span by q, k and v."""
 
 
 class Plain(SpanBySpan):
     """The definition, in matrix products; for any device and type, and what the other kernels are tested against."""
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+    def attend_span(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
         logits = self._logits(q, k, causal, scale)
         lse = torch.logsumexp(logits, -1)
         return ((logits - lse[..., None]).exp() @ v.to(logits.dtype)).to(q.dtype), lse
 
-    def differentiate(
+    def differentiate_span(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         p = (self._logits(q, k, causal, scale) - lse[..., None]).exp()
         g, o, vv, qq, kk = (x.to(p.dtype) for x in (grad, out, v, q, k))
         dp = g @ vv.transpose(-1, -2)
         ds = p * (dp - (g * o).sum(-1, keepdim=True)) * scale
-        return tuple(x.to(q.dtype) for x in (ds @ kk, ds.transpose(-1, -2) @ qq, p.transpose(-1, -2) @ g))  # type: ignore[return-value]
+        dq, dk, dv = ds @ kk, ds.transpose(-1, -2) @ qq, p.transpose(-1, -2) @ g
+        return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype)
 
     def _logits(self, q: Tensor, k: Tensor, causal: bool, scale: float) -> Tensor:
         exact = torch.promote_types(q.dtype, torch.float32)
@@ -170,10 +159,10 @@ SHORT = 512
 class CpuFlash(SpanBySpan):
     """PyTorch's flash attention for CPUs, forward and backward, without dropout."""
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+    def attend_span(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, scale=scale)
 
-    def differentiate(
+    def differentiate_span(
         self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, causal: bool, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         if q.dtype == torch.bfloat16 and max(q.shape[2], k.shape[2]) <= SHORT:
@@ -183,98 +172,38 @@ class CpuFlash(SpanBySpan):
         )
 
 
-class Varlen:
-    """FlashAttention of PyTorch for GPUs: all spans of a call at once, each a sequence of its own length."""
+class Varlen(Kernel):
+    """FlashAttention of PyTorch for GPUs: all spans of a piece at once, each a sequence of its own length."""
 
     def __init__(self, ops: Any = None) -> None:
         self.ops = ops or torch.ops.aten
 
-    def empty(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        return SpanBySpan.empty(self, q)  # type: ignore[arg-type]
-
-    def zeros(self, q: Tensor) -> Tensor:
-        return SpanBySpan.zeros(self, q)  # type: ignore[arg-type]
-
-    def forward(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
-        scale: float,
-        out: Tensor,
-        lse: Tensor,
-    ) -> None:
-        at, o, n = self._attend(q, k, v, rows, keys, causal, scale)
-        out[0, :, at], lse[0, :, at] = o, n
-
-    def join(
-        self, q: Tensor, k: Tensor, v: Tensor, rows: Spans, keys: Spans, scale: float, out: Tensor, lse: Tensor
-    ) -> None:
-        at, o, n = self._attend(q, k, v, rows, keys, False, scale)
-        before, seen = lse[0, :, at], out[0, :, at]
-        share = torch.sigmoid(n - before)[..., None]
-        out[0, :, at] = torch.lerp(seen.float(), o.float(), share).to(out.dtype)
-        lse[0, :, at] = torch.logaddexp(n, before)
-
-    def backward(
-        self,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        rows: Spans,
-        keys: Spans,
-        causal: bool,
-        scale: float,
-        dq: Tensor,
-        dk: Tensor,
-        dv: Tensor,
-    ) -> None:
-        at, to = _index(rows, q.device), _index(keys, q.device)
-        empty = torch.empty(0, dtype=torch.int64, device=q.device)
-        gq, gk, gv = self.ops._flash_attention_backward(
-            _flat(grad, at),
-            _flat(q, at),
-            _flat(k, to),
-            _flat(v, to),
-            _flat(out, at),
-            lse[0][:, at].contiguous(),
-            _ends(rows, q.device),
-            _ends(keys, q.device),
-            _longest(rows),
-            _longest(keys),
-            0.0,
-            causal,
-            empty,
-            empty,
-            scale=scale,
-        )
-        for total, found, place in ((dq, gq, at), (dk, gk, to), (dv, gv, to)):
-            total[0].index_add_(1, place, found.transpose(0, 1))
-
-    def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, rows: Spans, keys: Spans, causal: bool, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        at, to = _index(rows, q.device), _index(keys, q.device)
+    def attend(
+        self, piece: Piece, q: Tensor, k: Tensor, v: Tensor, scale: float
+    ) -> Iterator[tuple[At, Tensor, Tensor]]:
+        at, to, *ends = piece.indices(q.device)
+        sequences = (*ends, _longest(piece.rows), _longest(piece.keys), 0.0, piece.causal)
         out, lse, *_ = self.ops._flash_attention_forward(
-            _flat(q, at),
-            _flat(k, to),
-            _flat(v, to),
-            _ends(rows, q.device),
-            _ends(keys, q.device),
-            _longest(rows),
-            _longest(keys),
-            0.0,
-            causal,
-            False,
-            scale=scale,
+            _flat(q, at), _flat(k, to), _flat(v, to), *sequences, False, scale=scale
         )
-        return at, out.transpose(0, 1), lse
+        yield at, out.transpose(0, 1), lse
+
+    def differentiate(
+        self, piece: Piece, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, scale: float
+    ) -> Iterator[tuple[At, At, Tensor, Tensor, Tensor]]:
+        at, to, *ends = piece.indices(q.device)
+        sequences = (*ends, _longest(piece.rows), _longest(piece.keys), 0.0, piece.causal)
+        queries, keys = (_flat(grad, at), _flat(q, at)), (_flat(k, to), _flat(v, to))
+        unused = torch.empty(0, dtype=torch.int64, device=q.device)
+        found = self.ops._flash_attention_backward(
+            *queries, *keys, _flat(out, at), lse[0][:, at].contiguous(), *sequences, unused, unused, scale=scale
+        )
+        dq, dk, dv = (x.transpose(0, 1) for x in found)
+        yield at, to, dq, dk, dv
+
+
+def _slices(piece: Piece) -> list[tuple[slice, slice]]:
+    return [(slice(*row), slice(*key)) for row, key in zip(piece.rows, piece.keys, strict=True)]
 
 
 def _flat(x: Tensor, at: Tensor) -> Tensor:
@@ -282,13 +211,8 @@ def _flat(x: Tensor, at: Tensor) -> Tensor:
     return x[0].transpose(0, 1)[at].contiguous()
 
 
-def _index(spans: Spans, device: torch.device) -> Tensor:
-    return torch.cat([torch.arange(a, b, device=device) for a, b in spans])
-
-
-def _ends(spans: Spans, device: torch.device) -> Tensor:
-    lengths = torch.tensor([0, *(b - a for a, b in spans)])
-    return lengths.cumsum(0).to(device=device, dtype=torch.int32)
+def _ends(spans: Spans) -> Tensor:
+    return torch.tensor([0, *(b - a for a, b in spans)]).cumsum(0).to(torch.int32)
 
 
 def _longest(spans: Spans) -> int:
