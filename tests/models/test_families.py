@@ -13,23 +13,13 @@ from prefine.models import policy as policies
 from prefine.models.masters import Masters
 from prefine.models.policy import Policy, choose_layout, plain_logps
 from prefine.models.trees import longest_path, pack
+from tests.models import test_trees
 from tests.models.test_trees import VOCABULARY, items
 
 SETTINGS = {
-    "vocab_size": VOCABULARY,
+    **test_trees.SETTINGS,
     "vocab_size_per_layer_input": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.2,
     "init_std": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
     "num_experts": 4,
     "num_local_experts": 4,
     "num_experts_per_tok": 2,

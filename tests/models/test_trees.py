@@ -9,6 +9,20 @@ from prefine.models.policy import Policy, choose_layout, plain_logps
 from prefine.models.trees import micro_batches, pack, tree_size
 
 VOCABULARY = 64
+SETTINGS = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def items(sizes=((7, (3, 5)), (4, (6, 2)), (9, (1, 4, 2)), (3, (5, 5, 2, 8))), seed=0):
@@ -27,21 +41,7 @@ def items(sizes=((7, (3, 5)), (4, (6, 2)), (9, (1, 4, 2)), (3, (5, 5, 2, 8))), s
 
 def tiny(kind, **changes):
     torch.manual_seed(0)
-    settings = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 256,
-        "initializer_range": 0.2,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        **changes,
-    }
+    settings = {**SETTINGS, **changes}
     if kind == "gpt_neox":
         settings = {k: v for k, v in settings.items() if k not in ("num_key_value_heads", "head_dim")}
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings)).eval()

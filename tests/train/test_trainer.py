@@ -104,12 +104,12 @@ def test_stopped_at_any_step_and_resumed_is_bitwise_the_same(tmp_path, name, set
 
 def test_killed_at_random_instants_ends_with_the_same_bits(tmp_path):
     settings = {"num_train_epochs": 40.0, "save_steps": 1, "lora": True, "logging_steps": 7}
-    assert start(tmp_path / "whole", "dpo", settings).wait(timeout=240) == 0
+    assert start(tmp_path / "whole", "beta_dpo", settings).wait(timeout=240) == 0
     want = load_file(tmp_path / "whole" / "final.safetensors")
     folder, kills = tmp_path / "killed", 0
     generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big"))
     for _ in range(12):
-        with start(folder, "dpo", settings, stdout=subprocess.PIPE) as process:
+        with start(folder, "beta_dpo", settings, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
             if kills < 3:
                 # A step and its save take some ten milliseconds, so the kill falls within either.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
-
-from prefine.objectives.links import logistic
-from prefine.objectives.pairwise import Margin
+from prefine.objectives.pairwise import Logistic
 from prefine.registry import objectives
 
 
 @objectives.register("cpo")
-class CPO(Margin):
+class CPO(Logistic):
     """DPO without a reference, with the likelihood of the chosen response.
 
     Formula: -log sigmoid(beta (logp_c - logp_r)) + nll_weight NLL(chosen)
@@ -33,15 +30,9 @@ class CPO(Margin):
         **modifiers: Any,
     ) -> None:
         super().__init__(
+            beta,
+            label_smoothing,
             nll_weight=nll_weight,
             nll_reduction=("token_mean" if nll_weight > 0 else None) if nll_reduction is None else nll_reduction,
             **modifiers,
         )
-        if beta <= 0:
-            raise ValueError(f"beta must be positive, not {beta}")
-        if not 0 <= label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
-        self.beta, self.label_smoothing = beta, label_smoothing
-
-    def link(self, z: Tensor) -> Tensor:
-        return logistic(z, self.label_smoothing)

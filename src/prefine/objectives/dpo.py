@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from prefine.objectives.base import Responses
-from prefine.objectives.links import logistic
-from prefine.objectives.pairwise import Margin, start_value
+from prefine.objectives.pairwise import Logistic, start_value
 from prefine.registry import objectives
 
 
 @objectives.register("dpo", "sigmoid")
-class DPO(Margin):
+class DPO(Logistic):
     """Direct Preference Optimization; with label_smoothing, conservative DPO; with gamma, DPO with a margin.
 
     Formula: -(1-e) log sigmoid(z) - e log sigmoid(-z), z = beta ((logp_c - ref_c) - (logp_r - ref_r)) - gamma
@@ -27,20 +26,13 @@ class DPO(Margin):
     needs_reference: ClassVar[bool] = True
 
     def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0, gamma: float = 0.0, **modifiers: Any) -> None:
-        super().__init__(**modifiers)
-        if beta <= 0:
-            raise ValueError(f"beta must be positive, not {beta}")
-        if not 0 <= label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
+        super().__init__(beta, label_smoothing, **modifiers)
         if gamma < 0:
             raise ValueError(f"gamma must not be negative, not {gamma}")
-        self.beta, self.label_smoothing, self.gamma = beta, label_smoothing, gamma
+        self.gamma = gamma
 
     def offset(self, responses: Responses) -> Tensor | float:
         return self.gamma
-
-    def link(self, z: Tensor) -> Tensor:
-        return logistic(z, self.label_smoothing)
 
     def link_metrics(self, z: Tensor) -> dict[str, Tensor]:
         return {"margins/above_gamma": (z >= 0).float()} if self.gamma else {}

@@ -7,15 +7,13 @@ Almost every pairwise loss is link(beta (score(chosen) - score(rejected)) - offs
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from prefine.objectives.base import Objective, Output, Responses, pair_metrics
-from prefine.objectives.links import MAX_EXPONENT
-
-Reduction = Literal["seq_mean", "token_mean", "seq_sum"]
+from prefine.objectives.links import MAX_EXPONENT, logistic
 
 
 class Pair(Objective):
@@ -231,6 +229,21 @@ class Margin(Pair):
     def preference_loss(self, scores: Tensor, responses: Responses) -> tuple[Tensor, dict[str, Tensor]]:
         z = self.beta * (scores[:, 0] - scores[:, 1]) - self.offset(responses)
         return self.link(z), self.link_metrics(z.detach())
+
+
+class Logistic(Margin):
+    """link = -(1-e) log sigmoid(z) - e log sigmoid(-z), e the share of labels that are taken to be wrong."""
+
+    def __init__(self, beta: float = 0.1, label_smoothing: float = 0.0, **modifiers: Any) -> None:
+        super().__init__(**modifiers)
+        if beta <= 0:
+            raise ValueError(f"beta must be positive, not {beta}")
+        if not 0 <= label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
+        self.beta, self.label_smoothing = beta, label_smoothing
+
+    def link(self, z: Tensor) -> Tensor:
+        return logistic(z, self.label_smoothing)
 
 
 def chosen_nll(responses: Responses, reduction: str) -> Tensor:

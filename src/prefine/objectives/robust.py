@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from prefine.objectives.links import logistic
-from prefine.objectives.pairwise import Margin, start_value
+from prefine.objectives.pairwise import Logistic, start_value
 from prefine.registry import objectives
 
 
 @objectives.register("robust")
-class Robust(Margin):
+class Robust(Logistic):
     """DPO whose expectation under labels flipped at the rate e is the loss of clean labels.
 
     Formula: [-(1-e) log sigmoid(z) + e log sigmoid(-z)] / (1 - 2e), z = beta Delta
@@ -24,12 +24,7 @@ class Robust(Margin):
     needs_reference: ClassVar[bool] = True
 
     def __init__(self, beta: float = 0.1, label_smoothing: float = 0.1, **modifiers: Any) -> None:
-        super().__init__(**modifiers)
-        if beta <= 0:
-            raise ValueError(f"beta must be positive, not {beta}")
-        if not 0 <= label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
-        self.beta, self.label_smoothing = beta, label_smoothing
+        super().__init__(beta, label_smoothing, **modifiers)
 
     def link(self, z: Tensor) -> Tensor:
         e = self.label_smoothing

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from prefine.objectives.base import Responses
-from prefine.objectives.links import MAX_EXPONENT, clamped_exp, logistic
-from prefine.objectives.pairwise import Margin
+from prefine.objectives.links import MAX_EXPONENT, clamped_exp
+from prefine.objectives.pairwise import Logistic
 from prefine.registry import objectives
 
 
 @objectives.register("simpo")
-class SimPO(Margin):
+class SimPO(Logistic):
     """SimPO: length-averaged log-probs as rewards, a target margin, no reference.
 
     Formula: -log sigmoid(beta (logp_c / n_c - logp_r / n_r) - gamma)
@@ -34,26 +34,18 @@ class SimPO(Margin):
         label_smoothing: float = 0.0,
         **modifiers: Any,
     ) -> None:
-        super().__init__(**modifiers)
-        if beta <= 0:
-            raise ValueError(f"beta must be positive, not {beta}")
+        super().__init__(beta, label_smoothing, **modifiers)
         if gamma is not None and gamma_beta_ratio is not None:
             raise ValueError("gamma and gamma_beta_ratio say the same thing; give one of them")
         if gamma is not None and gamma < 0:
             raise ValueError(f"gamma must not be negative, not {gamma}")
         if gamma_beta_ratio is not None and gamma_beta_ratio < 0:
             raise ValueError(f"gamma_beta_ratio must not be negative, not {gamma_beta_ratio}")
-        if not 0 <= label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing must be in [0, 0.5), not {label_smoothing}")
         ratio = 0.5 if gamma_beta_ratio is None else gamma_beta_ratio
         self.gamma = beta * ratio if gamma is None else gamma
-        self.beta, self.label_smoothing = beta, label_smoothing
 
     def offset(self, responses: Responses) -> Tensor | float:
         return self.gamma
-
-    def link(self, z: Tensor) -> Tensor:
-        return logistic(z, self.label_smoothing)
 
     def link_metrics(self, z: Tensor) -> dict[str, Tensor]:
         return {"margins/above_gamma": (z >= 0).float()}

@@ -86,11 +86,12 @@ class Passes:
         by_name = {n: g for n, g in zip(sorted(differentiable), grads, strict=True) if g is not None}
         if not once:
             seed()
+        places = [self._places(batch, part) for part in parts]
         for i, part in enumerate(parts):
             numbers = found[i][0] if once else self._numbers(part)[0]
             surrogate = numbers["logps"].new_zeros(())
             for name, grad in by_name.items():
-                at = self._places(batch, part, name).to(grad.device)
+                at = places[i][name in BY_EXAMPLE].to(grad.device)
                 values = numbers[name]
                 share = grad[at][..., : values.shape[-1]] if values.dim() > 1 else grad[at]
                 surrogate = surrogate + (values * share).sum()
@@ -138,14 +139,15 @@ class Passes:
     ) -> dict[str, Tensor]:
         """The numbers of all parts of all processes, in the order of the batch. Each was computed by one process."""
         out: dict[str, Tensor] = {}
+        places = [self._places(batch, part) for part in parts]
         widest = max(sum(mask) for item in batch for mask in item.encoded.masks)
         for name in sorted({n for numbers in found for n in numbers}):
             like = found[0][name]
             rows = len(batch) if name in BY_EXAMPLE else offsets(batch)[-1]
             out[name] = like.new_zeros((rows, widest) if like.dim() > 1 else (rows,))
-            for part, numbers in zip(parts, found, strict=True):
+            for part, place, numbers in zip(parts, places, found, strict=True):
                 if not part.filler:
-                    at, values = self._places(batch, part, name).to(like.device), numbers[name]
+                    at, values = place[name in BY_EXAMPLE].to(like.device), numbers[name]
                     if values.dim() > 1:
                         out[name][at, : values.shape[-1]] = values
                     else:
@@ -154,15 +156,16 @@ class Passes:
                 out[name] = self.accelerator.reduce(out[name], "sum")  # type: ignore[assignment]
         return out
 
-    def _places(self, batch: Sequence[Item], part: MicroBatch, name: str) -> Tensor:
-        """Where a part's numbers stand among those of the batch."""
+    def _places(self, batch: Sequence[Item], part: MicroBatch) -> tuple[Tensor, Tensor]:
+        """Where a part's responses, and its examples, stand among those of the batch."""
         position = {item.id: i for i, item in enumerate(batch)}
-        if name in BY_EXAMPLE:
-            return torch.tensor([position[item.id] for item in part.items])
-        starts = offsets(batch)
-        return torch.tensor(
-            [starts[position[item.id]] + j for item in part.items for j in range(len(item.encoded.responses))]
-        )
+        starts, examples = offsets(batch), [position[item.id] for item in part.items]
+        responses = [
+            starts[i] + j
+            for i, item in zip(examples, part.items, strict=True)
+            for j in range(len(item.encoded.responses))
+        ]
+        return torch.tensor(responses), torch.tensor(examples)
 
     @torch.no_grad()
     def sums(self, items: Sequence[Item], more: frozenset[str] = frozenset()) -> tuple[dict[str, float], list[str]]:
