@@ -21,7 +21,7 @@ def baseline(model: Any, tokenizer: Any, prompts: list[list[dict]], n: int, new_
     import torch
 
     from prefine.data.chat import prompt_ids, stop_ids
-    from prefine.generate.forward import left_pad
+    from prefine.models.forward import left_pad
 
     stops, total = stop_ids(tokenizer, model), 0
     rows = sorted((prompt_ids(tokenizer, p) for p in prompts), key=len)
@@ -56,7 +56,7 @@ def main() -> None:
 
     import torch
 
-    from prefine.generate.sampling import sample
+    from prefine.models.sampling import sample
     from prefine.models.load import load_model, load_tokenizer
     from prefine.recipe import Model
     from prefine.tiny_world import prompts as world

@@ -24,6 +24,7 @@ LAYERS = [
     },
     {"data"},
     {"models"},
+    {"engines"},
     {"generate", "objectives", "pair"},
     {"label", "train"},
     {"evaluate"},

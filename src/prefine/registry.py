@@ -172,6 +172,9 @@ pairers = Registry("pairer", "prefine.pair")
 objectives = Registry("objective", "prefine.objectives")
 metrics = Registry("metric", "prefine.evaluate")
 formats = Registry("format", "prefine.data.formats")
+engines = Registry("engine", "prefine.engines")
 
-KINDS: dict[str, Registry] = {r.kind + "s": r for r in (generators, labelers, pairers, objectives, metrics, formats)}
+KINDS: dict[str, Registry] = {
+    r.kind + "s": r for r in (engines, generators, labelers, pairers, objectives, metrics, formats)
+}
 """Every registry by the plural that the command line and the docs use."""

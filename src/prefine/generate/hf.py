@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from prefine.generate.base import Generator
-from prefine.generate.decoding import Decoding
-from prefine.generate.sampling import Sampled, sample_ids
+from prefine.models.decoding import Decoding
+from prefine.models.sampling import Sampled, sample_ids
 from prefine.progress import Step
 from prefine.recipe import Model, Recipe
 from prefine.registry import generators
@@ -87,7 +87,7 @@ class HFGenerator(Generator):
 
     def refusal(self, group: Group) -> str | None:
         from prefine.data.chat import Dropped
-        from prefine.generate.forward import context_length
+        from prefine.models.forward import context_length
 
         try:
             return "prompt_too_long" if len(self._prompt(group)) >= context_length(self.model) else None

@@ -8,7 +8,7 @@ from itertools import combinations, permutations
 from typing import Any
 
 from prefine.errors import PrefineError
-from prefine.generate.forward import context_length, cut, last_logits
+from prefine.models.forward import context_length, cut, last_logits
 from prefine.label.base import Labeler, latest
 from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
 from prefine.label.teacher import load_teacher, teacher_spec

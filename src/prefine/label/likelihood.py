@@ -41,7 +41,7 @@ class Likelihood(Labeler):
         self.name = as_name or "likelihood"
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
-        from prefine.generate.forward import context_length
+        from prefine.models.forward import context_length
         from prefine.models.load import model_digest
 
         self.model, self.tokenizer = load_teacher(self.spec, recipe.threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefine.errors import PrefineError
-from prefine.generate.forward import context_length, cut
+from prefine.models.forward import context_length, cut
 from prefine.label.base import Labeler
 from prefine.label.teacher import teacher_spec
 from prefine.progress import Step

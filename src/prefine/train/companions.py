@@ -12,8 +12,8 @@ import torch
 
 from prefine.data.chat import Encoded
 from prefine.errors import PrefineError
-from prefine.generate.decoding import Decoding
-from prefine.generate.sampling import sample_ids
+from prefine.models.decoding import Decoding
+from prefine.models.sampling import sample_ids
 from prefine.models.load import load_model, load_tokenizer, model_digest
 from prefine.models.policy import Policy, choose_layout
 from prefine.models.reference import ResponseStore, Values

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from prefine.errors import PrefineError
-from prefine.generate.decoding import Decoding, choose, uniforms
-from prefine.generate.forward import context_length, cut, last_logits, tokens_that_fit
-from prefine.generate.sampling import sample, sample_ids
+from prefine.models.decoding import Decoding, choose, uniforms
+from prefine.models.forward import context_length, cut, last_logits, tokens_that_fit
+from prefine.models.sampling import sample, sample_ids
 
 from ..conftest import make_model
 
@@ -91,7 +91,7 @@ def test_rows_that_stop_early_leave_the_others_alone(model, tokenizer, monkeypat
     """Half of the vocabulary ends a response, so batches shrink at almost every step."""
     rows = [[5 + i, 9, 40 + i] for i in range(30)]
     keys = [str(i) for i in range(30)]
-    monkeypatch.setattr("prefine.generate.sampling.stop_ids", lambda *_: list(range(0, 258, 2)))
+    monkeypatch.setattr("prefine.models.sampling.stop_ids", lambda *_: list(range(0, 258, 2)))
     together = sample_ids(model, tokenizer, rows, keys, Decoding(max_new_tokens=40), n=2)
     for i in (0, 13, 29):
         assert sample_ids(model, tokenizer, rows[i : i + 1], keys[i : i + 1], Decoding(max_new_tokens=40), n=2) == [
@@ -199,7 +199,7 @@ def test_models_with_other_positions_windows_and_caches(kind, tokenizer):
 
 
 def test_a_batch_that_does_not_fit_is_halved(model, tokenizer, monkeypatch):
-    from prefine.generate.sampling import _Batch
+    from prefine.models.sampling import _Batch
 
     run, told = _Batch.run, []
 

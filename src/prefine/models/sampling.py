@@ -17,8 +17,8 @@ import torch
 
 from prefine.data.chat import prompt_ids, stop_ids
 from prefine.errors import PrefineError
-from prefine.generate.decoding import Decoding, choose, uniforms
-from prefine.generate.forward import context_length, cut, forward, left_pad, tokens_that_fit
+from prefine.models.decoding import Decoding, choose, uniforms
+from prefine.models.forward import context_length, cut, forward, left_pad, tokens_that_fit
 from prefine.progress import Progress, Step
 from prefine.schema import Message
 
