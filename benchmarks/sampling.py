@@ -56,8 +56,8 @@ def main() -> None:
 
     import torch
 
-    from prefine.models.sampling import sample
     from prefine.models.load import load_model, load_tokenizer
+    from prefine.models.sampling import sample
     from prefine.recipe import Model
     from prefine.tiny_world import prompts as world
 

@@ -58,7 +58,7 @@ class Reply:
     status: str = "ok"
     """`ok`, `failed_retryable` or `failed_permanent`."""
     error: str = ""
-    """The reason of a failure: a short name (`content_filter`, `context_length`, `timeout`), then a colon and details."""
+    """The reason of a failure: a short name (`content_filter`, `context_length`, `timeout`), a colon, details."""
     first_token: dict[str, float] = field(default_factory=dict)
     """Text to log-prob of the first token's likeliest alternatives; equal texts of several tokens are summed."""
     logps: list[float] | None = None
@@ -76,7 +76,7 @@ class Reply:
 
 @dataclass
 class Outcome:
-    """How a call ended, as the ledger keeps it. `raw` is the reply's body as it came; `Engine.read` makes sense of it."""
+    """How a call ended, as the ledger keeps it. `raw` is the body as it came; `Engine.read` makes sense of it."""
 
     status: Literal["ok", "failed_retryable", "failed_permanent"] = "ok"
     raw: str = ""

@@ -11,8 +11,8 @@ from prefine.data.chat import prompt_ids
 from prefine.evaluate.length import words
 from prefine.evaluate.prompts import asked_ids
 from prefine.evaluate.statistics import mean
-from prefine.models.sampling import Decoding, Sampled, sample_ids
 from prefine.models.load import load_model, load_tokenizer, model_digest
+from prefine.models.sampling import Decoding, Sampled, sample_ids
 from prefine.progress import Progress
 from prefine.recipe import Model
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key

@@ -8,10 +8,10 @@ from itertools import combinations, permutations
 from typing import Any
 
 from prefine.errors import PrefineError
-from prefine.models.forward import context_length, cut, last_logits
 from prefine.label.base import Labeler, latest
 from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
 from prefine.label.teacher import load_teacher, teacher_spec
+from prefine.models.forward import context_length, cut, last_logits
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers

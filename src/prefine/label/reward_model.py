@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from prefine.errors import PrefineError
-from prefine.models.forward import context_length, cut
 from prefine.label.base import Labeler
 from prefine.label.teacher import teacher_spec
+from prefine.models.forward import context_length, cut
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers
