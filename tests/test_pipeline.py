@@ -188,3 +188,28 @@ def test_what_a_component_reads_is_part_of_the_key(recipe_file, tmp_path, monkey
     assert before == label_key("generate.generator.batch_tokens=999")
     source.write_text("def score(prompt, response, task_meta):\n    return 2.0\n")
     assert before != label_key()
+
+
+def test_a_variant_goes_on_from_an_earlier_one(recipe_file):
+    text = recipe_file.read_text()
+    text = text[: text.index("variants:")] + (
+        "variants:\n"
+        "  first: {generate: null, label: null, pair: null, evaluate: null, train.objective: {name: sft}}\n"
+        '  second: {model.path: "variant:first"}\n'
+        '  third: {model.path: "variant:second", data.path: "variant:second/label", generate: null, label: null}\n'
+    )
+    rows = [{"prompt": f"say {w}", "completion": w} for w in "tea sun cup hat dog box pen sky".split()]
+    recipe_file.with_name("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe_file.write_text(text)
+    with pytest.raises(PrefineError, match="the train stage of the variant 'first' is not finished"):
+        run_recipes(load_variants(recipe_file), stages=["data"], progress=Progress.silent())
+    run = run_recipes(load_variants(recipe_file), progress=Progress.silent())
+    first, second, third = run.results("train")
+    assert [r.manifest()["settings"]["train"]["objective"]["name"] for r in (first, second, third)] == ["sft"] + [
+        "dpo"
+    ] * 2
+    starts = [r.manifest()["inputs"]["model"] for r in (first, second, third)]
+    assert len(set(starts)) == 3, "each starts from what the one before has learned"
+    labeled, read = run.results("label")[0], run.results("data")[-1]
+    assert {g.id for g in read.groups()} == {g.id for g in labeled.groups()}
+    assert run_recipes(load_variants(recipe_file), progress=Progress.silent()) and len(run.results("train")) == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+from prefine import registry
 from prefine.durable import sha256_file
 from prefine.errors import PrefineError
 from prefine.recipe import Data, Model
@@ -24,7 +26,10 @@ def source_digests(data: Data) -> dict[str, str]:
     for i, name in enumerate(paths):
         path = Path(name)
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-        if files:
+        if (path / "_SUCCESS").is_file():
+            # A stage's result: its manifest has the digests, and times that say nothing of its rows.
+            out[f"source-{i}"] = stage_key("source", {}, json.loads((path / "manifest.json").read_text())["files"])
+        elif files:
             out[f"source-{i}"] = stage_key("source", {}, {str(p.name): sha256_file(p) for p in files})
         elif ":" in name:
             out[f"source-{i}"] = function_digest(name)
@@ -62,15 +67,30 @@ _digests: dict[tuple[Any, ...], str] = {}
 
 
 def that_count(block: dict[str, Any]) -> dict[str, Any]:
-    """A component's settings without those that cannot change its result."""
-    return {k: v for k, v in block.items() if k not in BATCHING}
+    """A component's settings without those that cannot change its result, such as where an engine's server is."""
+
+    def counts(key: str, value: Any) -> Any:
+        if key == "engine" and isinstance(value, dict):
+            kept = {"model", *registry.engines.find(value["name"]).attributes.get("counts", ())}
+            return {k: v for k, v in value.items() if k in kept}
+        if isinstance(value, list):
+            return [counts("", v) for v in value]
+        return that_count(value) if isinstance(value, dict) else value
+
+    return {k: counts(k, v) for k, v in block.items() if k not in BATCHING}
 
 
 def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
     """Digests of what a component reads: the model it names, its function or own class, files such as templates."""
     out: dict[str, str] = {}
     for key, value in block.items():
-        if key in ("model", "teacher") and value is not None:
+        if key == "engine" and isinstance(value, dict):
+            if registry.engines.find(value["name"]).attributes.get("local_model"):
+                out.update(component_inputs(value, f"{prefix}.engine"))
+        elif key == "members" and isinstance(value, list):
+            for i, member in enumerate(value):
+                out.update(component_inputs(member, f"{prefix}.members.{i}"))
+        elif key in ("model", "teacher") and value is not None:
             out[f"{prefix}.{key}"] = weights(Model(path=value) if isinstance(value, str) else Model(**value))
         elif key in ("name", "function") and isinstance(value, str) and ":" in value:
             out[f"{prefix}.{key}"] = function_digest(value)

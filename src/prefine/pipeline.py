@@ -14,6 +14,7 @@ from prefine.errors import PrefineError
 from prefine.inputs import component_inputs, source_digests, that_count, weights
 from prefine.recipe import Model, Recipe
 from prefine.recipe.file import save_recipe
+from prefine.recipe.variants import settled
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
 from prefine.train.log import require_trackers
 
@@ -51,15 +52,16 @@ def run_recipes(
     run = RunDir(recipes[0].run_path)
     for recipe in recipes:
         require_trackers(recipe.train.report_to if recipe.train else [])
+    plans: dict[str | None, list[Planned]] = {}
     if not main_process():
         for recipe in recipes:
-            follow(recipe, run, stages, resume)
+            plans[recipe.variant] = follow(settled(recipe, _finder(plans)), run, stages, resume)
         return run
     with run:
         for recipe in recipes:
             if recipe.variant:
                 progress.line(f"variant: {recipe.variant}")
-            _run_one(recipe, run, stages, progress, resume)
+            plans[recipe.variant] = _run_one(settled(recipe, _finder(plans)), run, stages, progress, resume)
         asked = recipes[-1].report
         if asked is not None and (stages is None or "report" in stages):
             from prefine.report.stage import build
@@ -69,14 +71,34 @@ def run_recipes(
     return run
 
 
+def _finder(plans: dict[str | None, list[Planned]]) -> Callable[[str, str], str]:
+    """Where an earlier variant's model, or the rows of one of its stages, are."""
+
+    def find(variant: str, stage: str) -> str:
+        planned = next((p for p in plans.get(variant, []) if p.stage == stage), None)
+        if planned is None:
+            raise PrefineError(f"variant:{variant}: the variant '{variant}' has no stage '{stage}'")
+        if not planned.folder.done:
+            raise PrefineError(
+                f"variant:{variant}: the {stage} stage of the variant '{variant}' is not finished; `prefine run` does "
+                "all variants in their order"
+            )
+        return str(planned.folder.path / "model" if stage == "train" else planned.folder.path)
+
+    return find
+
+
 def compute_reference(recipes: list[Recipe], *, progress: Progress) -> Path:
     """Do what comes before training, and only the reference pass of it; returns the folder of the log-probs.
 
     The training of the same recipe, in this run directory, finds them there.
     """
-    run_recipes(recipes, stages=["data", "generate", "label", "pair"], progress=progress)
+    run_recipes(recipes, stages=["data", "prompts", "generate", "label", "pair"], progress=progress)
     run = RunDir(recipes[0].run_path)
+    plans: dict[str | None, list[Planned]] = {}
     for recipe in recipes:
+        recipe = settled(recipe, _finder(plans))
+        plans[recipe.variant] = plan(recipe, run, progress)
         objective = registry.objectives.find(str(recipe.train.objective["name"])) if recipe.train else None
         if objective is None or not objective.attributes.get("needs_reference"):
             name = "without a train section" if objective is None else f"with the objective '{objective.name}'"
@@ -85,14 +107,15 @@ def compute_reference(recipes: list[Recipe], *, progress: Progress) -> Path:
         from prefine.train import stage
 
         set_threads(recipe.threads)
-        (pairs,) = [p for p in plan(recipe, run, progress) if p.stage == "pair"]
+        (pairs,) = [p for p in plans[recipe.variant] if p.stage == "pair"]
         stage.prepare(recipe, run.path, pairs.folder, progress)
     return run.path / "reference"
 
 
-def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Progress, resume: str) -> None:
+def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Progress, resume: str) -> list[Planned]:
     save_recipe(recipe, run.path / (f"recipe-{recipe.variant}.yaml" if recipe.variant else "recipe.yaml"))
-    for planned in plan(recipe, run, progress, resume):
+    plans = plan(recipe, run, progress, resume)
+    for planned in plans:
         if stages is not None and planned.stage not in stages:
             _demand_input(planned, stages)
             continue
@@ -104,6 +127,7 @@ def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Pr
             set_threads(recipe.threads)
         ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
         progress.line(summary(planned, ran))
+    return plans
 
 
 def main_process() -> bool:
@@ -111,12 +135,13 @@ def main_process() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -> None:
+def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -> list[Planned]:
     """What every process but the first does: train with the others, and wait for the stages that are the first's
     alone."""
     from prefine.progress import Progress
 
-    for planned in plan(recipe, run, Progress.silent(), resume):
+    plans = plan(recipe, run, Progress.silent(), resume)
+    for planned in plans:
         if stages is not None and planned.stage not in stages:
             continue
         if planned.stage == "train" and not planned.folder.done:
@@ -124,6 +149,7 @@ def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -
         elif planned.stage not in ("evaluate", "report"):
             while not planned.folder.done:
                 time.sleep(0.5)
+    return plans
 
 
 def plan(recipe: Recipe, run: RunDir, progress: Progress, resume: str = "auto") -> list[Planned]:
@@ -137,7 +163,7 @@ def plan(recipe: Recipe, run: RunDir, progress: Progress, resume: str = "auto") 
         return planned
 
     data = last = add(_data(recipe, progress))
-    for make in (_generate, _label):
+    for make in (_prompts, _generate, _label):
         planned = make(recipe, last, progress)
         last = add(planned) if planned else last
     pairs = train = None
@@ -157,6 +183,19 @@ def _data(recipe: Recipe, progress: Progress) -> Planned:
     label = Path(str(recipe.data.path if isinstance(recipe.data.path, str) else recipe.data.path[0])).name
     return Planned(
         "data", _plain(label), settings, source_digests(recipe.data), lambda folder: stage.run(recipe, folder, progress)
+    )
+
+
+def _prompts(recipe: Recipe, source: Planned, progress: Progress) -> Planned | None:
+    if recipe.prompts is None:
+        return None
+    from prefine.prompts import stage
+
+    block = registry.makers.check(recipe.prompts.maker)
+    settings = {**recipe.prompts.model_dump(), "maker": that_count(block), "seed": recipe.seed}
+    inputs = {"groups": source.folder.key, **component_inputs(block, "maker")}
+    return Planned(
+        "prompts", block["name"], settings, inputs, lambda folder: stage.run(recipe, folder, source.folder, progress)
     )
 
 
@@ -301,7 +340,7 @@ def _checkpointed(folder: Path) -> bool:
 
 def _demand_input(planned: Planned, stages: list[str]) -> None:
     """Reading data and deriving examples is cheap and done on the way; anything else must have been run before."""
-    order = ["data", "generate", "label", "pair", "train", "evaluate", "report"]
+    order = ["data", "prompts", "generate", "label", "pair", "train", "evaluate", "report"]
     wanted = min(order.index(s) for s in stages)
     needed = order.index(planned.stage) < wanted
     if planned.stage in ("data", "pair") and needed and not planned.folder.done:

@@ -173,8 +173,10 @@ objectives = Registry("objective", "prefine.objectives")
 metrics = Registry("metric", "prefine.evaluate")
 formats = Registry("format", "prefine.data.formats")
 engines = Registry("engine", "prefine.engines")
+makers = Registry("maker", "prefine.prompts")
+cleaners = Registry("cleaner", "prefine.data.clean")
 
 KINDS: dict[str, Registry] = {
-    r.kind + "s": r for r in (engines, generators, labelers, pairers, objectives, metrics, formats)
+    r.kind + "s": r for r in (engines, makers, generators, labelers, pairers, objectives, metrics, formats, cleaners)
 }
 """Every registry by the plural that the command line and the docs use."""

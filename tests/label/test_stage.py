@@ -4,7 +4,7 @@ import pytest
 
 from prefine.errors import PrefineError
 from prefine.label import stage
-from prefine.label.teacher import _held
+from prefine.models.held import _held
 from prefine.progress import Progress
 from prefine.recipe import Data, Label, Model, Recipe
 from prefine.rundir import RunDir

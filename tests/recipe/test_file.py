@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from prefine.errors import PrefineError
 from prefine.recipe import Recipe
 from prefine.recipe import text as recipe_text
 from prefine.recipe.file import RecipeError, load_recipe, save_recipe
-from prefine.recipe.variants import load_variants
+from prefine.recipe.variants import load_variants, settled
 
 GOOD = """\
 name: toy
@@ -355,6 +356,54 @@ def test_mistakes_of_variants_have_the_lines_of_the_variant(write, old, new, exp
     with pytest.raises(RecipeError) as caught:
         load_variants(write(GOOD + VARIANTS.replace(old, new)))
     assert str(caught.value).startswith(expected)
+
+
+PHASES = """\
+variants:
+  first: {train.objective: {name: sft}, pair: null, evaluate: null}
+  second:
+    model.path: "variant:first"
+    data.path: "variant:first/label"
+    label.labelers: [{name: likelihood, model: "variant:first"}]
+"""
+
+
+def test_a_variant_may_start_from_what_an_earlier_one_made(write):
+    _, second = load_variants(write(GOOD + PHASES))
+    assert second.model.path == "variant:first"
+    found = settled(second, lambda variant, stage: f"{variant}-{stage}")
+    assert (found.model.path, found.data.path) == ("first-train", "first-label")
+    assert found.label and found.label.labelers[0]["model"] == "first-train"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('"variant:first"\n    data', '"variant:fist"\n    data', "no earlier variant 'fist'; did you mean 'first'?"),
+        ('"variant:first"\n    data', '"variant:second"\n    data', "there is no earlier variant 'second'"),
+        ("variant:first/label", "variant:first/labels", "no rows of a stage 'labels'; did you mean 'label'?"),
+        ("variant:first/label", "variant:first", "data is variant:first/STAGE, not 'variant:first'"),
+        ('"variant:first"\n    data', '"variant:first/label"\n    data', "a model is variant:first, not"),
+    ],
+)
+def test_references_that_lead_nowhere(write, old, new, expected):
+    with pytest.raises(RecipeError, match=re.escape(expected)):
+        load_variants(write(GOOD + PHASES.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("{name: hf, model: tiny-teecher}", "r.yaml:{line}: label.labelers.0.engine.model: there is no model"),
+        ("{name: hff, model: tiny-teacher}", "label.labelers.0.engine.name: unknown engine 'hff'; did you mean 'hf'?"),
+        ("{name: hf, model: tiny-teacher, batch: 3}", "engine 'hf' has no setting 'batch'"),
+    ],
+)
+def test_an_engine_inside_a_component_is_checked_with_it(write, block, expected):
+    text = GOOD + f"label:\n  labelers:\n    - {{name: judge_single, engine: {block}}}\n"
+    line = text[: text.index("judge_single")].count("\n") + 1
+    with pytest.raises(RecipeError, match=re.escape(expected.format(line=line))):
+        load_recipe(write(text))
 
 
 def test_an_override_mends_a_mistake_of_the_file(write):

@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from prefine.schema import Candidate, Example, Group, Message
 
-STAGES = ("pair", "label", "generate", "data", "evaluate")
+STAGES = ("pair", "label", "generate", "prompts", "data", "evaluate")
 """Stages with rows; the first that has any is shown unless one is asked for."""
 
 

@@ -49,6 +49,11 @@ def run(
         _run(recipe, overrides, None, resume)
 
 
+def prompts(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Write new prompts from seeds (stage `prompts` alone)."""
+    _run(recipe, overrides, "prompts")
+
+
 def generate(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Sample responses to the prompts (stage `generate` alone)."""
     _run(recipe, overrides, "generate")
@@ -92,7 +97,7 @@ def report(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False
     _run(recipe, overrides, "report")
 
 
-COMMANDS = (generate, label, pair, reference, train, evaluate, report)
+COMMANDS = (prompts, generate, label, pair, reference, train, evaluate, report)
 _LAST = ("evaluate", "report")
 """Stages that no later one reads: they may be asked for by name with their default settings."""
 

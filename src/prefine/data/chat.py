@@ -16,7 +16,7 @@ from prefine.data.template import apply_template
 from prefine.data.truncate import shorter_prompt, truncated
 from prefine.schema import Message
 
-__all__ = ["Dropped", "Encoded", "apply_template", "encode", "prompt_ids", "stop_ids"]
+__all__ = ["Dropped", "Encoded", "apply_template", "encode", "prompt_ids", "stop_ids", "user_turn_ids"]
 
 
 def encode(
@@ -55,6 +55,11 @@ def prompt_ids(
     if max_length is not None and len(ids) > max_length:
         ids = chat.prompt(shorter_prompt(chat, messages, max_length)).ids
     return ids
+
+
+def user_turn_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Token ids after which a model writes the user's next turn, as a simulator of users has to."""
+    return conversation(tokenizer, False).before_user(messages).ids
 
 
 def stop_ids(tokenizer: Any, model: Any = None) -> list[int]:

@@ -19,6 +19,9 @@ from prefine.data.template import (
 from prefine.data.tokens import Codec, Tokens, codec, leading_ids, shared_length
 from prefine.schema import Message
 
+_MARK = "\u2063\u2064\u2063"
+"""Invisible signs that no text holds: where they stand in a rendered conversation is where a turn begins."""
+
 
 @dataclass
 class Encoded:
@@ -69,6 +72,15 @@ class Conversation:
         """The tokens of a prompt with its generation prompt."""
         text = self._render_prompt(self.usable(messages))
         return self._without_second_bos(self._tokens(text))
+
+    def before_user(self, messages: Sequence[Message]) -> Tokens:
+        """The tokens of a conversation up to where the user's next turn begins."""
+        turn: Message = {"role": "user", "content": _MARK}
+        whole = self._render([*self.usable(messages), turn], False)
+        at = whole.text.rfind(_MARK)
+        if at < 0:
+            raise Dropped("unmaskable", "the template changes what the user says")
+        return self._without_second_bos(self._tokens(_cut(whole, at)))
 
     def encode(
         self, prompt: Sequence[Message], responses: Sequence[Sequence[Message]], finished: Sequence[bool]

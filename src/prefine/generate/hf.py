@@ -7,9 +7,10 @@ from typing import Any
 
 from prefine.generate.base import Generator
 from prefine.models.decoding import Decoding
+from prefine.models.load import model_spec
 from prefine.models.sampling import Sampled, sample_ids
 from prefine.progress import Step
-from prefine.recipe import Model, Recipe
+from prefine.recipe import Recipe
 from prefine.registry import generators
 from prefine.schema import Candidate, Group, Message, candidate_id
 
@@ -111,8 +112,3 @@ class HFGenerator(Generator):
             n_tokens=sampled.n_tokens,
             avg_logprob=sampled.avg_logprob,
         )
-
-
-def model_spec(model: str | dict) -> Model:
-    """A model named by its path, or by a block with the same keys as the recipe's `model`."""
-    return Model(path=model) if isinstance(model, str) else Model(**model)

@@ -10,8 +10,9 @@ from typing import Any
 from prefine.errors import PrefineError
 from prefine.label.base import Labeler, latest
 from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
-from prefine.label.teacher import load_teacher, teacher_spec
 from prefine.models.forward import context_length, cut, last_logits
+from prefine.models.held import hold
+from prefine.models.load import model_spec
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers
@@ -49,14 +50,14 @@ class Choice(Labeler):
             raise ValueError(f"min_mass must be between 0 and 1, not {min_mass}")
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        self.spec, self.swap, self.min_mass, self.max_tokens = teacher_spec(model), swap, min_mass, max_tokens
+        self.spec, self.swap, self.min_mass, self.max_tokens = model_spec(model), swap, min_mass, max_tokens
         self.template_name, self.name = template, as_name or "choice"
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
         from prefine.models.load import model_digest
 
         self.template = load_template(self.template_name)
-        self.model, self.tokenizer = load_teacher(self.spec, recipe.threads)
+        self.model, self.tokenizer = hold(self.spec, recipe.threads)
         self.labels = label_ids(self.tokenizer, self.spec.path)
         return {
             "model": self.spec.path,

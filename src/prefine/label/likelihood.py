@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefine.label.base import Labeler
-from prefine.label.teacher import load_teacher, teacher_spec
+from prefine.models.held import hold
+from prefine.models.load import model_spec
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers
@@ -37,14 +38,14 @@ class Likelihood(Labeler):
             raise ValueError(f"max_length must be 2 or more, not {max_length}")
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        self.spec, self.reduce, self.max_length, self.max_tokens = teacher_spec(model), reduce, max_length, max_tokens
+        self.spec, self.reduce, self.max_length, self.max_tokens = model_spec(model), reduce, max_length, max_tokens
         self.name = as_name or "likelihood"
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
         from prefine.models.forward import context_length
         from prefine.models.load import model_digest
 
-        self.model, self.tokenizer = load_teacher(self.spec, recipe.threads)
+        self.model, self.tokenizer = hold(self.spec, recipe.threads)
         self.plain_text = recipe.data.plain_text
         self.limit = self.max_length or context_length(self.model)
         return {"model": self.spec.path, "digest": model_digest(self.spec), "reduce": self.reduce}

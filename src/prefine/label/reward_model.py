@@ -6,8 +6,8 @@ from typing import Any
 
 from prefine.errors import PrefineError
 from prefine.label.base import Labeler
-from prefine.label.teacher import teacher_spec
 from prefine.models.forward import context_length, cut
+from prefine.models.load import model_spec
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers
@@ -35,7 +35,7 @@ class RewardModel(Labeler):
             raise ValueError(f"max_length must be 2 or more, not {max_length}")
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        self.spec, self.max_length, self.max_tokens = teacher_spec(model), max_length, max_tokens
+        self.spec, self.max_length, self.max_tokens = model_spec(model), max_length, max_tokens
         self.name = as_name or "reward_model"
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:

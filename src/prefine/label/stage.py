@@ -9,7 +9,7 @@ from typing import Any
 from prefine.conditions import unasked
 from prefine.errors import PrefineError
 from prefine.label.base import Labeler, summary
-from prefine.label.teacher import release
+from prefine.models.held import release
 from prefine.progress import Progress, Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers

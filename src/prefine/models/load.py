@@ -48,6 +48,11 @@ def resolve(path: str) -> str:
     raise PrefineError(f"model.path: there is no folder {path}{nearest(folder.name, siblings)}")
 
 
+def model_spec(model: str | dict) -> Model:
+    """A model named by its path, or by a block with the same keys as the recipe's `model`."""
+    return Model(path=model) if isinstance(model, str) else Model(**model)
+
+
 def load_tokenizer(spec: Model) -> PreTrainedTokenizerBase:
     """The tokenizer of the model, with the recipe's chat template where it names one."""
     from transformers import AutoTokenizer

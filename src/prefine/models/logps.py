@@ -31,6 +31,14 @@ def response_logps(
         return policy_logps(policy, encoded, max_tokens=max_tokens, mode=mode, step=step)
 
 
+def response_token_logps(model: Any, encoded: Sequence[Encoded], *, max_tokens: int = 8192) -> list[list[list[float]]]:
+    """For every item and response: the log-prob of each trained token (nats, float32)."""
+    if not encoded:
+        return []
+    policy = Policy(model).eval()
+    return policy_token_logps(policy, encoded, max_tokens=max_tokens, mode=choose_layout(policy, encoded).mode)
+
+
 @torch.no_grad()
 def policy_logps(
     policy: Policy,

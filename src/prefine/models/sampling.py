@@ -42,6 +42,8 @@ class Sampled:
     n_tokens: int
     avg_logprob: float
     finish_reason: str
+    logps: list[float]
+    """Of each token, at temperature 1."""
 
 
 def sample(
@@ -187,4 +189,4 @@ def _finish(tokenizer: Any, ids: list[int], logps: list[float], stops: list[int]
         raise PrefineError("the model's outputs are not finite numbers; are its weights damaged, or dtype too narrow?")
     stopped = ids[-1] in stops
     text = tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Sampled(text, ids, len(ids), mean, "stop" if stopped else "length")
+    return Sampled(text, ids, len(ids), mean, "stop" if stopped else "length", logps)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prefine import registry
 
-STAGES = ("generate", "label", "pair", "train", "evaluate", "report")
+STAGES = ("prompts", "generate", "label", "pair", "train", "evaluate", "report")
 
 Block = dict[str, Any]
 """A component: `{name: ..., setting: value, ...}`, checked against the constructor of the class it names."""
@@ -82,6 +82,15 @@ class Data(Section):
     """Ratings that every prompt asks for, as the pairers `controllable` and `controllable_sft` spell them."""
     goal: float | None = None
     """Score that every prompt asks for in its system message, as the pairer `reward_augmented` spells it."""
+
+
+class Prompts(Section):
+    """Write new prompts, with the rows of `data` as seeds or examples; what follows takes the new ones."""
+
+    maker: Block
+    """Who writes them, and how."""
+    include_seeds: bool = False
+    """Go on with the seeds, too."""
 
 
 class Generate(Section):
@@ -213,6 +222,7 @@ class Recipe(Section):
     """Where runs are kept."""
     threads: Positive | None = None
     """CPU threads of torch; null lets prefine choose."""
+    prompts: Prompts | None = None
     generate: Generate | None = None
     label: Label | None = None
     pair: Pair | None = None
@@ -234,6 +244,11 @@ class Recipe(Section):
 
 
 COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
+    ("prompts", "maker"): registry.makers,
+    ("prompts", "maker", "engine"): registry.engines,
+    ("generate", "generator", "engine"): registry.engines,
+    ("generate", "generator", "members", "*", "engine"): registry.engines,
+    ("label", "labelers", "*", "engine"): registry.engines,
     ("generate", "generator"): registry.generators,
     ("label", "labelers", "*"): registry.labelers,
     ("pair", "pairer"): registry.pairers,

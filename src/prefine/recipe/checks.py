@@ -73,7 +73,7 @@ def _check_inputs(document: Document) -> None:
             document.add(("pair",), "nothing scores the generated responses; add a label section")
         elif _gives(data, "scores") is False:
             document.add(("pair",), f"{_format(data)} has no scores to pair by; add a label section")
-    if _section(data, "report") and not _section(data, "evaluate"):
+    if _section(data, "report") and not _section(data, "evaluate") and document.earlier is None:
         document.add(("report",), "there is nothing to report without an evaluation; add an evaluate section")
 
 

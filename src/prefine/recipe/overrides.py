@@ -29,6 +29,7 @@ def apply_variant(document: Document, name: str) -> None:
     if not isinstance(changes, dict):
         raise PrefineError(f"there is no variant '{name}'{nearest(name, variants or [])}")
     lines = {key: document.line(("variants", name, key)) for key in changes}
+    document.earlier = list(variants)[: list(variants).index(name)]
     document.data.update(variants={}, variant=name)
     for key, value in changes.items():
         place = _place(document, str(key), lines[key])

@@ -19,6 +19,10 @@ DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arr
 MODEL_SETTINGS = ("path", "model", "teacher")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
+REFERENCE = "variant:"
+"""How a variant names what an earlier one of the same recipe has made."""
+ROW_STAGES = ("data", "prompts", "generate", "label")
+
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
@@ -58,7 +62,22 @@ def path_checks(document: Document, folder: Path) -> None:
                 _check_function(document, (*keys, name), value)
 
 
+def _check_reference(document: Document, keys: Keys, path: str) -> None:
+    """`variant:NAME` is the model that an earlier variant trained, `variant:NAME/STAGE` the rows of a stage of it."""
+    name, slash, stage = path.removeprefix(REFERENCE).partition("/")
+    if document.earlier is not None and name not in document.earlier:
+        document.add(keys, f"there is no earlier variant '{name}'{nearest(name, document.earlier)}")
+    if (keys[-1] == "path" and "data" in keys[-2:]) != bool(slash):
+        what = f"data is {REFERENCE}{name}/STAGE" if "data" in keys[-2:] else f"a model is {REFERENCE}{name}"
+        document.add(keys, f"{what}, not '{path}'")
+    elif slash and stage not in ROW_STAGES:
+        document.add(keys, f"there are no rows of a stage '{stage}'{nearest(stage, ROW_STAGES)}")
+
+
 def _check_data(document: Document, keys: Keys, path: str, folder: Path) -> None:
+    if path.startswith(REFERENCE):
+        _check_reference(document, keys, path)
+        return
     if _FUNCTION.match(path):
         _check_function(document, keys, path)
         return
@@ -69,6 +88,9 @@ def _check_data(document: Document, keys: Keys, path: str, folder: Path) -> None
 
 
 def _check_model(document: Document, keys: Keys, path: str, folder: Path) -> None:
+    if path.startswith(REFERENCE):
+        _check_reference(document, keys, path)
+        return
     if path in EMBEDDED or _found(document, keys, path, folder):
         return
     close = difflib.get_close_matches(path, EMBEDDED, n=1, cutoff=0.75)

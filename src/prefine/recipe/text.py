@@ -72,6 +72,8 @@ class Document:
     lines: dict[Path, int | None] = field(default_factory=dict)
     empty: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
+    earlier: list[str] | None = None
+    """The variants that come before the one whose keys are set; None before any are."""
 
     def line(self, path: Path) -> int | None:
         """The line of the nearest written ancestor of `path`, None when an override put it there."""

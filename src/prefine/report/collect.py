@@ -15,7 +15,7 @@ from prefine.rundir import RunDir, StageDir
 from prefine.schema import Group
 
 SCORES = "scores.json"
-STAGES = ("data", "generate", "label", "pair", "train", "evaluate")
+STAGES = ("data", "prompts", "generate", "label", "pair", "train", "evaluate")
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""New prompts: written by models from seeds, or made of those there are."""
