@@ -71,6 +71,8 @@ def that_count(block: dict[str, Any]) -> dict[str, Any]:
 
     def counts(key: str, value: Any) -> Any:
         if key == "engine" and isinstance(value, dict):
+            if isinstance(value.get("engine"), dict):
+                return counts("engine", value["engine"])  # how many copies run where does not count
             kept = {"model", *registry.engines.find(value["name"]).attributes.get("counts", ())}
             return {k: v for k, v in value.items() if k in kept}
         if isinstance(value, list):
@@ -85,6 +87,8 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
     out: dict[str, str] = {}
     for key, value in block.items():
         if key == "engine" and isinstance(value, dict):
+            inner = value.get("engine")
+            value = inner if isinstance(inner, dict) else value
             if registry.engines.find(value["name"]).attributes.get("local_model"):
                 out.update(component_inputs(value, f"{prefix}.engine"))
         elif key == "members" and isinstance(value, list):

@@ -100,6 +100,12 @@ class Generate(Section):
     """Who samples, and how."""
     num_responses: Positive = 4
     """Samples per prompt."""
+    keep: Positive | None = None
+    """Keep this many of a prompt's samples; null keeps all."""
+    select: Literal["maxmin", "first", "random"] = "maxmin"
+    """Which: `maxmin` those with the greatest edit distances from each other, from the first sample on."""
+    min_unique: Positive | None = None
+    """Drop prompts with fewer different samples than this; null drops none."""
     include_held_out: bool = False
     """Also sample for held-out prompts."""
 
@@ -245,9 +251,12 @@ class Recipe(Section):
 
 COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
     ("prompts", "maker"): registry.makers,
+    ("prompts", "maker", "engine", "engine"): registry.engines,
     ("prompts", "maker", "engine"): registry.engines,
+    ("generate", "generator", "engine", "engine"): registry.engines,
     ("generate", "generator", "engine"): registry.engines,
     ("generate", "generator", "members", "*", "engine"): registry.engines,
+    ("label", "labelers", "*", "engine", "engine"): registry.engines,
     ("label", "labelers", "*", "engine"): registry.engines,
     ("generate", "generator"): registry.generators,
     ("label", "labelers", "*"): registry.labelers,
