@@ -118,3 +118,47 @@ def test_choice_prompt_has_its_three_places():
 def test_the_package_needs_no_torch():
     code = "import sys, prefine.tiny_world as w; w.prompts('sft', 3); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_prompt_that_was_made_up_is_read_as_it_was_drawn():
+    for row in prompts("sft", 300):
+        found = tiny_world.new_task(row["prompt"])
+        assert found is not None and found["task"] == row["task"]
+        drop = {"kind"} if row["task_meta"].get("job") == "sort" else set()
+        assert {k: v for k, v in found["task_meta"].items() if k not in drop} == {
+            k: v for k, v in row["task_meta"].items() if k not in drop
+        }
+        assert gold(row["prompt"], reference(row["prompt"], row["task_meta"]), found["task_meta"]) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "write a task.",
+        "say why. be brief. sort the words pear, plum and goat.",
+        "be brief. be brief. sort the words pear, plum and goat.",
+        "be brief. sort the words pear, plum and goat.",
+        "be polite. be brief. sort the words pear, pear and goat.",
+        "be polite. be brief. which one is the tool: pear, plum or goat?",
+        "be polite. be brief. which one is the fruit: pear, plum or goat?",
+        "translate this: the red frog see the blue goats.",
+        "translate this: the red frogs sees the blue goat.",
+        "translate this: the red frog sees the blue goat.",
+        "translate this: the red frogs see the red goats.",
+        "sum up: tom sold the red goat. tom lost the big pear.",
+        "sum up: tom sold the red goat.",
+    ],
+)
+def test_what_is_no_task_of_this_world(text):
+    assert tiny_world.new_task(text) is None
+
+
+def test_held_out_prompts_are_no_new_tasks():
+    assert not any(tiny_world.new_task(row["prompt"]) for split in ("tune", "eval") for row in prompts(split, 60))
+
+
+def test_writing_lessons_teach_prompts_of_sft():
+    lessons = tiny_world.writing_lessons(30)
+    assert [row["completion"] for row in lessons] == [row["prompt"] for row in prompts("sft", 30)]
+    assert {row["prompt"] for row in lessons} == {"write a task."}

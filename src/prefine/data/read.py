@@ -63,7 +63,11 @@ def _files(path: Path) -> list[Path]:
     """The path itself, or the data files of a folder that is not one of `datasets`."""
     if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         return [path]
+    if (path / "_SUCCESS").exists():
+        return sorted(path.glob("part-*.parquet"))  # a stage's result, whose other files are no rows
     found = sorted(p for p in path.iterdir() if _suffix(p) in SUFFIXES and p.name != "manifest.json")
+    if not found and (path / "data").is_dir():  # the layout of the hub
+        return _files(path / "data")
     if not found:
         raise PrefineError(f"{path}: the folder holds no data files ({', '.join(SUFFIXES)}, also .gz)")
     return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prefine.pipeline import plan, run_recipes
+from prefine.pipeline import run_recipes
 from prefine.progress import Progress
 from prefine.recipe.variants import load_variants
 from prefine.rundir import RunDir
 
-RECIPES = Path(__file__).parent
+RECIPE = Path(__file__).parent / "demo.yaml"
 
 
 def run(*, seeds: int = 1, output: Path = Path("runs/demo"), progress: Progress) -> RunDir:
@@ -24,9 +24,6 @@ def run(*, seeds: int = 1, output: Path = Path("runs/demo"), progress: Progress)
         own = [f"name={output.name}", f"output_dir={output.parent}", f"seed={seed}"]
         if seeds > 1:
             progress.line(f"seed {seed + 1} of {seeds}")
-        begin = load_variants(RECIPES / "start.yaml", own)
-        run_recipes(begin, progress=progress)
-        start = next(p for p in plan(begin[0], run, progress) if p.stage == "train").folder.path / "model"
-        run_recipes(load_variants(RECIPES / "methods.yaml", [*own, f"model.path={start}"]), progress=progress)
+        run = run_recipes(load_variants(RECIPE, own), progress=progress)
     progress.line(f"demo: {time.monotonic() - started:.0f} s")
     return run

@@ -5,8 +5,10 @@ Everything here is standard library; the models are files (`student_path`, `teac
 
 import random
 from pathlib import Path
+from typing import Any
 
 from prefine.tiny_world.families import FAMILIES, Demonstration, Row, flawed, stream
+from prefine.tiny_world.splits import split_of
 
 __all__ = [
     "Demonstration",
@@ -15,11 +17,16 @@ __all__ = [
     "choice_prompt_path",
     "demonstrations",
     "gold",
+    "new_task",
     "prompts",
     "reference",
     "student_path",
     "teacher_path",
+    "writing_lessons",
 ]
+
+WRITE = "write a task."
+"""What a model that has taken the writing lessons is asked for a new prompt."""
 
 
 def prompts(split: str, n: int, seed: int = 0) -> list[Row]:
@@ -32,6 +39,25 @@ def demonstrations(n: int, seed: int = 0) -> list[Demonstration]:
     """`n` prompts of `sft` with a response as the student learned it, bad habits included."""
     rng = random.Random(f"demonstrations-{seed}")
     return [{**row, "completion": flawed(row, rng)} for row in prompts("sft", n, seed)]
+
+
+def writing_lessons(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """`n` prompts of `sft`, each as the answer to `WRITE`: what a model learns to make up prompts from."""
+    return [{"prompt": WRITE, "completion": row["prompt"]} for row in prompts("sft", n, seed)]
+
+
+def new_task(prompt: str) -> dict[str, Any] | None:
+    """The `task` and `task_meta` of a prompt that somebody made up, as its scorer needs them.
+
+    None if it is no task of this world, or if it belongs to `tune` or `eval`, which nothing may learn from.
+    """
+    if split_of(prompt) in ("tune", "eval"):
+        return None
+    for task, family in FAMILIES.items():
+        meta = family.read(prompt)
+        if meta is not None:
+            return {"task": task, "task_meta": meta}
+    return None
 
 
 def aspects(prompt: str, response: str, task_meta: dict[str, str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import re
 from collections.abc import Collection
 
 from prefine.tiny_world.lexicon import (
@@ -41,6 +42,29 @@ def draw(rng: random.Random) -> tuple[str, dict[str, str]]:
     wishes = rng.sample(possible, 2)
     meta = {"family": "chat", "job": job, "kind": kind, "want": json.dumps(want), "wishes": json.dumps(wishes)}
     return " ".join([*(WISHES[wish] for wish in wishes), question]), meta
+
+
+_NOUN = "|".join(NOUNS)
+_WISHES = re.compile("((?:" + "|".join(WISHES.values()) + ") )")
+_PICK = re.compile(rf"which one is the ({'|'.join(KINDS)}): ({_NOUN}), ({_NOUN}) or ({_NOUN})\?")
+_SORT = re.compile(rf"sort the words ({_NOUN}), ({_NOUN}) and ({_NOUN})\.")
+
+
+def read(prompt: str) -> dict[str, str] | None:
+    """The meta data of a prompt as `draw` writes them, or None for any other text."""
+    names = {text: wish for wish, text in WISHES.items()}
+    parts = _WISHES.split(prompt)
+    wishes, question = [names[part.strip()] for part in parts[1::2]], parts[-1]
+    pick, order = _PICK.fullmatch(question), _SORT.fullmatch(question)
+    found = pick or order
+    if found is None or any(parts[:-1:2]) or len(wishes) != 2 or len(set(wishes)) != 2:
+        return None
+    kind, items = (pick[1], pick.groups()[1:]) if pick else ("", found.groups())
+    want = [noun for noun in items if noun in KINDS[kind]] if pick else sorted(items)
+    if len(set(items)) != 3 or (pick and len(want) != 1) or (order and "why" in wishes):
+        return None
+    job = "pick" if pick else "sort"
+    return {"family": "chat", "job": job, "kind": kind, "want": json.dumps(want), "wishes": json.dumps(wishes)}
 
 
 def habits(meta: dict[str, str]) -> list[str]:

@@ -30,6 +30,24 @@ def draw(rng: random.Random) -> tuple[str, dict[str, str]]:
     return f"sum up{' and start with in short' if opening else ''}: {text}", meta
 
 
+_PROMPT = re.compile(
+    rf"sum up( and start with in short)?: ({_NAME}) ({_DEED}) the ({_ADJECTIVE}) ({_NOUN})\. "
+    rf"({_NAME}) ({_DEED}) the ({_ADJECTIVE}) ({_NOUN})\."
+)
+
+
+def read(prompt: str) -> dict[str, str] | None:
+    """The meta data of a prompt as `draw` writes them, or None for any other text."""
+    found = _PROMPT.fullmatch(prompt)
+    if found is None:
+        return None
+    opening, *fact = found.groups()
+    facts = [fact[:4], fact[4:]]
+    if any(a == b for a, b in zip(*facts, strict=True)):
+        return None
+    return {"family": "summarization", "opening": "yes" if opening else "no", "want": json.dumps(facts)}
+
+
 def habits(meta: dict[str, str]) -> list[str]:
     """Bad habits that an answer to this prompt can have; each spoils the aspect of the same name."""
     return [*(["opening"] if meta["opening"] == "yes" else []), "complete", "short", "to_the_point"]

@@ -6,6 +6,7 @@ ends with a particle.
 
 import json
 import random
+import re
 from collections.abc import Collection
 
 from prefine.tiny_world.lexicon import (
@@ -34,6 +35,23 @@ def draw(rng: random.Random) -> tuple[str, dict[str, str]]:
     want = [(first, many), (adjectives[0], many), (second, more), (adjectives[1], more), (verb, many)]
     meta = {"family": "translation", "polite": "yes" if polite else "no", "want": json.dumps(want)}
     return f"translate {'politely' if polite else 'this'}: {sentence}", meta
+
+
+_PHRASE = rf"the ({'|'.join(ADJECTIVES)}) ({'|'.join(NOUNS)})(s?)"
+_SENTENCE = re.compile(rf"translate (this|politely): {_PHRASE} ({'|'.join(VERBS)})(s?) {_PHRASE}\.")
+
+
+def read(prompt: str) -> dict[str, str] | None:
+    """The meta data of a prompt as `draw` writes them, or None for any other text."""
+    found = _SENTENCE.fullmatch(prompt)
+    if found is None:
+        return None
+    manner, color, noun, many, verb, agrees, other_color, other, more = found.groups()
+    if noun == other or color == other_color or not (many or more) or bool(many) == bool(agrees):
+        return None
+    first, second = bool(many), bool(more)
+    want = [(noun, first), (color, first), (other, second), (other_color, second), (verb, first)]
+    return {"family": "translation", "polite": "yes" if manner == "politely" else "no", "want": json.dumps(want)}
 
 
 def habits(meta: dict[str, str]) -> list[str]:
