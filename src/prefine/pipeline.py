@@ -55,13 +55,13 @@ def run_recipes(
     plans: dict[str | None, list[Planned]] = {}
     if not main_process():
         for recipe in recipes:
-            plans[recipe.variant] = follow(settled(recipe, _finder(plans)), run, stages, resume)
+            plans[recipe.variant] = follow(settled(recipe, finder(plans)), run, stages, resume)
         return run
     with run:
         for recipe in recipes:
             if recipe.variant:
                 progress.line(f"variant: {recipe.variant}")
-            plans[recipe.variant] = _run_one(settled(recipe, _finder(plans)), run, stages, progress, resume)
+            plans[recipe.variant] = _run_one(settled(recipe, finder(plans)), run, stages, progress, resume)
         asked = recipes[-1].report
         if asked is not None and (stages is None or "report" in stages):
             from prefine.report.stage import build
@@ -71,7 +71,7 @@ def run_recipes(
     return run
 
 
-def _finder(plans: dict[str | None, list[Planned]]) -> Callable[[str, str], str]:
+def finder(plans: dict[str | None, list[Planned]]) -> Callable[[str, str], str]:
     """Where an earlier variant's model, or the rows of one of its stages, are."""
 
     def find(variant: str, stage: str) -> str:
@@ -97,7 +97,7 @@ def compute_reference(recipes: list[Recipe], *, progress: Progress) -> Path:
     run = RunDir(recipes[0].run_path)
     plans: dict[str | None, list[Planned]] = {}
     for recipe in recipes:
-        recipe = settled(recipe, _finder(plans))
+        recipe = settled(recipe, finder(plans))
         plans[recipe.variant] = plan(recipe, run, progress)
         objective = registry.objectives.find(str(recipe.train.objective["name"])) if recipe.train else None
         if objective is None or not objective.attributes.get("needs_reference"):
@@ -179,11 +179,20 @@ def plan(recipe: Recipe, run: RunDir, progress: Progress, resume: str = "auto") 
 def _data(recipe: Recipe, progress: Progress) -> Planned:
     from prefine.data import stage
 
-    settings = recipe.data.model_dump()
+    settings, inputs = recipe.data.model_dump(exclude={"clean"}), source_digests(recipe.data)
+    blocks = [registry.cleaners.check(b) for b in recipe.data.clean]
+    if blocks:
+        settings["clean"] = [that_count(b) for b in blocks]
+        for i, block in enumerate(blocks):
+            inputs.update(component_inputs(block, f"clean-{i}"))
     label = Path(str(recipe.data.path if isinstance(recipe.data.path, str) else recipe.data.path[0])).name
-    return Planned(
-        "data", _plain(label), settings, source_digests(recipe.data), lambda folder: stage.run(recipe, folder, progress)
-    )
+
+    def work(folder: StageDir) -> tuple[Counts | None, dict[str, Any]]:
+        from prefine.models.text_vectors import TextModels
+
+        return stage.run(recipe, folder, progress, TextModels(recipe.threads) if blocks else None)
+
+    return Planned("data", _plain(label), settings, inputs, work)
 
 
 def _prompts(recipe: Recipe, source: Planned, progress: Progress) -> Planned | None:
@@ -280,6 +289,7 @@ def _evaluate(
     recipe: Recipe, run: RunDir, data: Planned, pairs: Planned | None, train: Planned | None, progress: Progress
 ) -> Planned:
     from prefine.evaluate import stage
+    from prefine.evaluate.tasks.presets import files_digest
 
     assert recipe.evaluate is not None
     settings = {**recipe.evaluate.model_dump(), "seed": recipe.seed}
@@ -294,6 +304,8 @@ def _evaluate(
         extra = getattr(recipe.evaluate, name)
         if extra is not None:
             inputs.update({f"{name}:{k}": v for k, v in source_digests(extra).items()})
+    if recipe.evaluate.tasks is not None and recipe.evaluate.tasks.include_path:
+        inputs["tasks"] = files_digest(recipe.evaluate.tasks.include_path)
     for other in recipe.evaluate.against:
         inputs[f"against:{other}"] = weights(Model(path=other))
 

@@ -97,7 +97,7 @@ def report(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False
     _run(recipe, overrides, "report")
 
 
-COMMANDS = (prompts, generate, label, pair, reference, train, evaluate, report)
+COMMANDS = (prompts, generate, label, pair, reference, train, report)
 _LAST = ("evaluate", "report")
 """Stages that no later one reads: they may be asked for by name with their default settings."""
 
@@ -128,7 +128,11 @@ def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str 
 
 
 def _print_recipe(path: str, overrides: list[str] | None) -> None:
+    from prefine.estimate import estimate
     from prefine.recipe.file import dump_recipe, load_recipe
+    from prefine.recipe.variants import load_variants
 
     recipe = load_recipe(path, overrides or [])
     typer.echo(f"# {path}: data, {', '.join(recipe.stages())}\n{dump_recipe(recipe)}", nl=False)
+    for line in estimate(load_variants(path, overrides or [])):
+        typer.echo(f"# {line}")

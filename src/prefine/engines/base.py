@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from prefine.recipe import Recipe
@@ -45,7 +45,7 @@ class Request:
 
     def key(self, engine: dict[str, str]) -> str:
         """Content-derived id (64 hex): what is asked, of which model; not where it runs, nor when, nor how fast."""
-        return digest({"version": REQUEST_VERSION, "engine": engine, **asdict(self)})
+        return digest({"version": REQUEST_VERSION, "engine": engine, **vars(self), "sampling": vars(self.sampling)})
 
 
 @dataclass
@@ -104,6 +104,14 @@ class Engine:
     def identity(self) -> dict[str, str]:
         """What a reply depends on besides the request: the model and its revision or digest. Called after `prepare`."""
         raise TypeError(f"{type(self).__name__} has no method identity()")
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]] | None:
+        """Places of the requests that are computed together, and of which all or none must be recorded.
+
+        Numbers depend in their last digits on what is computed beside them. So that a run that was interrupted ends
+        like one that was not, what is left over must fall into the same batches. None where it does not matter.
+        """
+        return None
 
     def send(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Ask all, in any order and at any concurrency; `deliver` each outcome as soon as it is known, in this thread.

@@ -16,6 +16,12 @@ from prefine.recipe import Recipe
 from prefine.registry import engines
 from prefine.schema import Message
 
+WHOLE = 1 << 40
+"""Tokens: requests that come together are computed together."""
+
+Asked = dict[int, tuple[Request, list[int]]]
+"""Place of a request to the request and the token ids before its reply."""
+
 
 @engines.register("hf")
 class HFEngine(Engine):
@@ -45,27 +51,37 @@ class HFEngine(Engine):
     def identity(self) -> dict[str, str]:
         return {"model": self._digest or model_digest(self.spec), "plain_text": str(self.plain_text)}
 
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """By kind and sampling, then by length: what an interrupted run has left falls into the same batches."""
+        from prefine.models.forward import cut, tokens_that_fit
+        from prefine.models.held import hold
+
+        model, tokenizer = hold(self.spec, self.threads)
+        budget = self.batch_tokens or tokens_that_fit(model)
+        kinds: dict[tuple, list[int]] = defaultdict(list)
+        sizes, keys = [0] * len(requests), [r.key(self.identity()) for r in requests]
+        for i, request in enumerate(requests):
+            ids = self._prompt(request, model, tokenizer)
+            kinds[_kind(request)].append(i)
+            sizes[i] = 0 if isinstance(ids, Outcome) else len(ids) + request.sampling.max_tokens
+        return [batch for kind in sorted(kinds) for batch in cut(kinds[kind], sizes, keys, budget)]
+
     def send(self, requests: Sequence[Request], deliver: Deliver) -> None:
         from prefine.models.held import hold
 
         model, tokenizer = hold(self.spec, self.threads)
-        kinds: dict[tuple, list[int]] = defaultdict(list)
-        prompts: dict[int, list[int]] = {}
-        for i, request in enumerate(requests):
-            found = self._prompt(request, model, tokenizer)
-            if isinstance(found, Outcome):
-                deliver(i, found)
-                continue
-            prompts[i], s = found, request.sampling
-            if request.response is not None:
-                kinds["score", 0.0, 1.0, 0, 0].append(i)
-            elif s.top_logprobs and s.max_tokens == 1 and s.temperature == 0:
-                kinds["first", 0.0, 1.0, 0, 1].append(i)
-            else:
-                kinds["text", s.temperature, s.top_p, s.top_k, s.max_tokens].append(i)
-        for (kind, *drawn), members in sorted(kinds.items()):
-            ask = {"score": self._score, "first": self._first, "text": self._text}[kind]
-            ask(model, tokenizer, {i: (requests[i], prompts[i]) for i in members}, deliver, drawn)
+        for batch in self.batches(requests):
+            asked = {}
+            for i in batch:
+                found = self._prompt(requests[i], model, tokenizer)
+                if isinstance(found, Outcome):
+                    deliver(i, found)
+                else:
+                    asked[i] = (requests[i], found)
+            if asked:
+                kind, *drawn = _kind(requests[batch[0]])
+                ask = {"score": self._score, "first": self._first, "text": self._text}[kind]
+                ask(model, tokenizer, asked, deliver, drawn)
 
     def _prompt(self, request: Request, model: Any, tokenizer: Any) -> list[int] | Outcome:
         """Token ids before the reply. A conversation that ends with the assistant asks for the user's next turn."""
@@ -86,90 +102,71 @@ class HFEngine(Engine):
             return Outcome("failed_permanent", error=text)
         return ids
 
-    def _text(self, model: Any, tokenizer: Any, asked: dict, deliver: Deliver, drawn: list) -> None:
-        from prefine.models.forward import cut, last_logits, tokens_that_fit
+    def _text(self, model: Any, tokenizer: Any, asked: Asked, deliver: Deliver, drawn: list) -> None:
+        from prefine.models.forward import last_logits
         from prefine.models.sampling import sample_ids
 
-        decoding = Decoding(*drawn)
-        keys = {i: request.key(self.identity()) for i, (request, _) in asked.items()}
-        order = list(asked)
-        budget = self.batch_tokens or tokens_that_fit(model)
-        sizes = [len(asked[i][1]) + decoding.max_new_tokens for i in order]
-        for batch in cut(list(range(len(order))), sizes, [keys[i] for i in order], budget):
-            members = [order[b] for b in batch]
-            rows = [asked[i][1] for i in members]
-            found = sample_ids(model, tokenizer, rows, [keys[i] for i in members], decoding, batch_tokens=budget)
-            with_first = [i for i in members if asked[i][0].sampling.top_logprobs]
-            first = {}
-            if with_first:
-                logits = last_logits(model, [[asked[i][1]] for i in with_first])
-                first = dict(zip(with_first, logits, strict=True))
-            for i, (sampled,) in zip(members, found, strict=True):
-                request, ids = asked[i]
-                text, stopped = _until(sampled.text, request.sampling.stop)
-                reply = Reply(
-                    text.strip(),
-                    "stop" if stopped else sampled.finish_reason,
-                    logps=sampled.logps,
-                    prompt_tokens=len(ids),
-                    completion_tokens=sampled.n_tokens,
-                    model=self.spec.path,
-                )
-                if i in first:
-                    reply.first_token = _alternatives(tokenizer, first[i], request.sampling.top_logprobs)
-                deliver(i, _outcome(reply))
+        rows, keys = [ids for _, ids in asked.values()], [r.key(self.identity()) for r, _ in asked.values()]
+        found = sample_ids(model, tokenizer, rows, keys, Decoding(*drawn), batch_tokens=WHOLE)
+        with_first = [i for i in asked if asked[i][0].sampling.top_logprobs]
+        logits = last_logits(model, [[asked[i][1]] for i in with_first]) if with_first else []
+        first = dict(zip(with_first, logits, strict=True))
+        for (i, (request, ids)), (sampled,) in zip(asked.items(), found, strict=True):
+            text, stopped = _until(sampled.text, request.sampling.stop)
+            reply = Reply(
+                text.strip(),
+                "stop" if stopped else sampled.finish_reason,
+                logps=sampled.logps,
+                prompt_tokens=len(ids),
+                completion_tokens=sampled.n_tokens,
+                model=self.spec.path,
+            )
+            if i in first:
+                reply.first_token = _alternatives(tokenizer, first[i], request.sampling.top_logprobs)
+            deliver(i, _outcome(reply))
 
-    def _first(self, model: Any, tokenizer: Any, asked: dict, deliver: Deliver, drawn: list) -> None:
-        """Questions whose answer is one token: what requests with one beginning share is computed once."""
-        from prefine.models.forward import cut, last_logits, tokens_that_fit
+    def _first(self, model: Any, tokenizer: Any, asked: Asked, deliver: Deliver, drawn: list) -> None:
+        """Questions whose answer is one token."""
+        from prefine.models.forward import last_logits
 
-        order = sorted(asked, key=lambda i: asked[i][1])
-        sizes = [len(asked[i][1]) for i in order]
-        keys = [f"{place:09d}" for place in range(len(order))]
-        for batch in cut(list(range(len(order))), sizes, keys, self.batch_tokens or tokens_that_fit(model)):
-            members = [order[b] for b in batch]
-            for i, logits in zip(members, last_logits(model, [[asked[i][1]] for i in members]), strict=True):
-                request, ids = asked[i]
-                token = int(logits.argmax())
-                text = tokenizer.decode([token], skip_special_tokens=True)
-                found = _alternatives(tokenizer, logits, request.sampling.top_logprobs)
-                logp = float(logits.log_softmax(-1)[token])
-                counts = {"prompt_tokens": len(ids), "completion_tokens": 1, "model": self.spec.path}
-                deliver(i, _outcome(Reply(text.strip(), "length", first_token=found, logps=[logp], **counts)))
+        for (i, (request, ids)), logits in zip(
+            asked.items(), last_logits(model, [[ids] for _, ids in asked.values()]), strict=True
+        ):
+            token = int(logits.argmax())
+            reply = Reply(
+                tokenizer.decode([token], skip_special_tokens=True).strip(),
+                "length",
+                first_token=_alternatives(tokenizer, logits, request.sampling.top_logprobs),
+                logps=[float(logits.log_softmax(-1)[token])],
+                prompt_tokens=len(ids),
+                completion_tokens=1,
+                model=self.spec.path,
+            )
+            deliver(i, _outcome(reply))
 
-    def _score(self, model: Any, tokenizer: Any, asked: dict, deliver: Deliver, drawn: list) -> None:
-        """Log-probs of given responses, those to one prompt together."""
+    def _score(self, model: Any, tokenizer: Any, asked: Asked, deliver: Deliver, drawn: list) -> None:
+        """Log-probs of given responses."""
         from prefine.data.chat import Dropped, encode
         from prefine.models.forward import context_length
         from prefine.models.logps import response_token_logps
 
-        families: dict[tuple, list[int]] = defaultdict(list)
-        for i, (request, ids) in asked.items():
-            families[tuple(ids), json.dumps(request.messages)].append(i)
-        encoded, members = [], []
-        for family in families.values():
-            for i in family:
-                request = asked[i][0]
-                response: list[Message] = [{"role": "assistant", "content": request.response}]
-                try:
-                    item = encode(
-                        tokenizer,
-                        list(request.messages),
-                        [response],
-                        max_length=context_length(model),
-                        plain_text=self.plain_text,
-                    )
-                except Dropped as dropped:
-                    deliver(i, Outcome("failed_permanent", error=f"{dropped.reason}: {dropped.detail}"))
-                    continue
-                encoded.append(item)
-                members.append(i)
-        if not encoded:
-            return
-        for i, item, (logps,) in zip(members, encoded, response_token_logps(model, encoded), strict=True):
-            text = asked[i][0].response
-            reply = Reply(text, "stop", logps=logps, prompt_tokens=len(item.prompt_ids), model=self.spec.path)
-            deliver(i, _outcome(reply))
+        encoded = {}
+        for i, (request, _) in asked.items():
+            response: list[Message] = [{"role": "assistant", "content": request.response or ""}]
+            try:
+                encoded[i] = encode(
+                    tokenizer,
+                    list(request.messages),
+                    [response],
+                    max_length=context_length(model),
+                    plain_text=self.plain_text,
+                )
+            except Dropped as dropped:
+                deliver(i, Outcome("failed_permanent", error=f"{dropped.reason}: {dropped.detail}"))
+        found = response_token_logps(model, list(encoded.values()))
+        for (i, item), (logps,) in zip(encoded.items(), found, strict=True):
+            text, prompt = asked[i][0].response or "", len(item.prompt_ids)
+            deliver(i, _outcome(Reply(text, "stop", logps=logps, prompt_tokens=prompt, model=self.spec.path)))
 
     def read(self, request: Request, raw: str) -> Reply:
         return Reply(**json.loads(raw))
@@ -178,6 +175,16 @@ class HFEngine(Engine):
         from prefine.models.held import release
 
         release(self.spec)
+
+
+def _kind(request: Request) -> tuple:
+    """What can be computed together: the kind of work, and how tokens are drawn."""
+    s = request.sampling
+    if request.response is not None:
+        return ("score", 0.0, 1.0, 0, 1)
+    if s.top_logprobs and s.max_tokens == 1 and s.temperature == 0:
+        return ("first", 0.0, 1.0, 0, 1)
+    return ("text", s.temperature, s.top_p, s.top_k, s.max_tokens)
 
 
 def _outcome(reply: Reply) -> Outcome:

@@ -13,10 +13,11 @@ from prefine.errors import PrefineError, nearest
 from prefine.recipe import COMPONENTS, Model
 from prefine.recipe.text import Document, at, items, matches
 from prefine.recipe.text import Path as Keys
+from prefine.registry import Registry, engines
 
 EMBEDDED = ("tiny-student", "tiny-teacher")
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
-MODEL_SETTINGS = ("path", "model", "teacher")
+MODEL_SETTINGS = ("path", "model", "teacher", "tokenizer")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
 REFERENCE = "variant:"
@@ -49,17 +50,40 @@ def path_checks(document: Document, folder: Path) -> None:
     for i, run in enumerate(items(data, "evaluate", "against")):
         if isinstance(run, str):
             _check_file(document, ("evaluate", "against", i), run, folder, "run", [])
-    for keys in [path for pattern in COMPONENTS for path in matches(data, pattern)]:
+    if isinstance(tasks := at(data, "evaluate", "tasks", "include_path"), str):
+        _check_file(document, ("evaluate", "tasks", "include_path"), tasks, folder, "folder of tasks", [])
+    for kind, keys in [(kind, path) for pattern, kind in COMPONENTS.items() for path in matches(data, pattern)]:
         block = at(data, *keys)
+        remote = _is_remote(kind, block)
         for name, value in block.items() if isinstance(block, dict) else ():
+            if name in MODEL_SETTINGS and remote:
+                continue
             if name in MODEL_SETTINGS and isinstance(value, str):
                 _check_model(document, (*keys, name), value, folder)
             elif name in MODEL_SETTINGS and isinstance(value, dict):
                 _check_model_block(document, (*keys, name), value, folder)
+            elif name == "against" and isinstance(value, list):
+                for i, entry in enumerate(value):
+                    if isinstance(entry, dict) and isinstance(entry.get("path"), str):
+                        _check_data(document, (*keys, name, i, "path"), entry["path"], folder)
+            elif name == "embeddings" and isinstance(value, str):
+                _check_file(document, (*keys, name), value, folder, "file with embeddings", [])
+            elif name == "prices" and isinstance(value, str):
+                _check_file(document, (*keys, name), value, folder, "file of prices", [])
             elif name == "template" and isinstance(value, str):
                 _check_file(document, (*keys, name), value, folder, "template", ["tiny_world"])
             elif name == "function" and isinstance(value, str):
                 _check_function(document, (*keys, name), value)
+
+
+def _is_remote(kind: Registry, block: Any) -> bool:
+    """Whether a block is an engine whose model is a server's affair."""
+    if kind is not engines or not isinstance(block, dict):
+        return False
+    try:
+        return not engines.find(str(block.get("name"))).attributes.get("local_model")
+    except PrefineError:
+        return False
 
 
 def _check_reference(document: Document, keys: Keys, path: str) -> None:
