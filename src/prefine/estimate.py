@@ -10,6 +10,7 @@ from typing import Any
 from prefine import registry
 from prefine.engines.rehearsal import rehearsal, total
 from prefine.errors import PrefineError
+from prefine.inputs import ENGINES
 from prefine.pipeline import Planned, finder, plan
 from prefine.progress import Progress
 from prefine.recipe import Recipe
@@ -76,7 +77,8 @@ def _blocks(recipe: Recipe, stage: str) -> list[dict[str, Any]]:
 
 def _asks(block: dict[str, Any]) -> bool:
     """Whether a component has an engine, of its own or of one of its members."""
-    return any(isinstance(b.get("engine"), dict) for b in [block, *(block.get("members") or [])])
+    blocks = [block, *(block.get("members") or [])]
+    return any(isinstance(b.get(name), dict) for b in blocks for name in ENGINES)
 
 
 def _nothing(n: float, note: str | None = None) -> None:

@@ -15,6 +15,8 @@ from prefine.errors import PrefineError
 from prefine.recipe import Data, Model
 from prefine.rundir import stage_key
 
+ENGINES = ("engine", "user_engine")
+"""Settings of components that hold a block of an engine."""
 BATCHING = ("max_tokens", "batch_tokens")
 """Settings of components that change speed and memory only."""
 
@@ -70,7 +72,7 @@ def that_count(block: dict[str, Any]) -> dict[str, Any]:
     """A component's settings without those that cannot change its result, such as where an engine's server is."""
 
     def counts(key: str, value: Any) -> Any:
-        if key == "engine" and isinstance(value, dict):
+        if key in ENGINES and isinstance(value, dict):
             if isinstance(value.get("engine"), dict):
                 return counts("engine", value["engine"])  # how many copies run where does not count
             kept = {"model", *registry.engines.find(value["name"]).attributes.get("counts", ())}
@@ -86,18 +88,25 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
     """Digests of what a component reads: the model it names, its function or own class, files such as templates."""
     out: dict[str, str] = {}
     for key, value in block.items():
-        if key == "engine" and isinstance(value, dict):
+        if key in ENGINES and isinstance(value, dict):
             inner = value.get("engine")
             value = inner if isinstance(inner, dict) else value
             if registry.engines.find(value["name"]).attributes.get("local_model"):
-                out.update(component_inputs(value, f"{prefix}.engine"))
+                out.update(component_inputs(value, f"{prefix}.{key}"))
         elif key == "members" and isinstance(value, list):
             for i, member in enumerate(value):
                 out.update(component_inputs(member, f"{prefix}.members.{i}"))
-        elif key in ("model", "teacher") and value is not None:
+        elif key == "against" and isinstance(value, list):
+            for i, entry in enumerate(value):
+                digests = source_digests(Data(path=entry["path"]))
+                out.update({f"{prefix}.against.{i}.{name}": digest for name, digest in digests.items()})
+        elif key in ("model", "teacher", "tokenizer") and value is not None:
             out[f"{prefix}.{key}"] = weights(Model(path=value) if isinstance(value, str) else Model(**value))
-        elif key in ("name", "function") and isinstance(value, str) and ":" in value:
+        elif key in ("name", "function", "valid") and isinstance(value, str) and ":" in value:
             out[f"{prefix}.{key}"] = function_digest(value)
         elif isinstance(value, str) and key != "name" and Path(value).is_file():
             out[f"{prefix}.{key}"] = sha256_file(Path(value))
+        elif isinstance(value, dict):
+            files = {f"{prefix}.{key}.{k}": v for k, v in value.items() if isinstance(v, str) and Path(v).is_file()}
+            out.update({name: sha256_file(Path(path)) for name, path in files.items()})
     return out

@@ -22,10 +22,10 @@ T = TypeVar("T", bound=type)
 
 
 class Registry:
-    """The components of one kind: every module below `package` that has a class decorated with `register(name)`."""
+    """The components of one kind: classes decorated with `register(name)` in modules directly inside `packages`."""
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, *packages: str) -> None:
+        self.kind, self.packages = kind, packages
         self._entries: dict[str, Entry] | None = None
 
     def register(self, name: str, *aliases: str) -> Callable[[T], T]:
@@ -44,7 +44,10 @@ class Registry:
         """All built-in components, by name."""
         if self._entries is None:
             found: dict[str, Entry] = {}
-            for module, path in modules_of(self.package):
+            mark = f"@{self.kind}s.register("
+            for module, path in [m for package in self.packages for m in modules_of(package)]:
+                if mark not in path.read_text(encoding="utf-8"):
+                    continue
                 for entry in scan(module, path):
                     if entry.name:
                         found[entry.name] = entry
@@ -170,7 +173,7 @@ generators = Registry("generator", "prefine.generate")
 labelers = Registry("labeler", "prefine.label")
 pairers = Registry("pairer", "prefine.pair")
 objectives = Registry("objective", "prefine.objectives")
-metrics = Registry("metric", "prefine.evaluate")
+metrics = Registry("metric", "prefine.evaluate", "prefine.evaluate.metrics")
 formats = Registry("format", "prefine.data.formats")
 engines = Registry("engine", "prefine.engines")
 makers = Registry("maker", "prefine.prompts")

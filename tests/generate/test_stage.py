@@ -8,6 +8,7 @@ from prefine.progress import Progress
 from prefine.recipe import Data, Generate, Model, Recipe
 from prefine.rundir import RunDir
 from prefine.schema import make_group
+from tests.generate import counting
 
 
 def prompts(n: int):
@@ -103,3 +104,21 @@ def test_only_held_out_prompts_is_an_error(tiny_model_dir, folders):
     source.write_part(prompts(4)[3:])
     with pytest.raises(PrefineError, match="none of the 1 prompts is for training"):
         stage.run(recipe_for(tiny_model_dir), target, source, Progress.silent())
+
+
+def test_a_part_of_which_nothing_is_left_is_not_sampled_again(folders, monkeypatch, tiny_model_dir):
+    source, target = folders
+    monkeypatch.setattr(stage, "PART", 1)
+    groups = [make_group([{"role": "user", "content": f"say {i}"}]) for i in range(4)]
+    source.write_part(groups)
+    block = {"name": "tests.generate.counting:Counting"}
+    section = Generate(generator=block, num_responses=2, min_unique=2)
+    recipe = recipe_for(tiny_model_dir).model_copy(update={"generate": section})
+    counting.ASKED.clear()
+    first, facts = stage.run(recipe, target, source, Progress.silent())
+    assert first.as_dict()["dropped"] == {"low_diversity": 2}
+    assert facts["distinct_of_sampled"] == {"1": 2, "2": 2}
+    assert len(counting.ASKED) == 4
+    again, _ = stage.run(recipe, target, source, Progress.silent())
+    assert len(counting.ASKED) == 4
+    assert again.as_dict() == first.as_dict()

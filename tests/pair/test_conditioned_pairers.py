@@ -262,9 +262,20 @@ def test_cut_off_responses_stay_marked_when_flipped():
     assert kept.finished == [True, False] and flipped.finished == [False, True]
 
 
-def test_equal_scores_and_goals_that_read_the_same_make_no_pair():
+def test_flipping_twice_restores_the_pair():
+    (kept, flipped), _ = augmented(["good", "bad"], [9.0, 2.5])
+    assert flipped.responses[::-1] == kept.responses
+    # Scores that are the other way round give the same two pairs: what is chosen under one goal is rejected under the
+    # other, whichever response is the better one.
+    (other, back), _ = augmented(["good", "bad"], [2.5, 9.0])
+    assert (goal_in(other), texts_of(other)) == (goal_in(kept), texts_of(flipped))
+    assert (goal_in(back), texts_of(back)) == (goal_in(flipped), texts_of(kept))
+
+
+def test_scores_that_read_the_same_make_one_pair_and_equal_ones_none():
     assert augmented(["a", "b"], [1.0, 1.0]) == ([], "all_scores_equal")
-    assert augmented(["a", "b"], [1.0, 1.001]) == ([], "goals_read_the_same")
+    [pair], _ = augmented(["a", "b"], [1.0, 1.001])
+    assert goal_in(pair) == "Write a response with a score of 1." and texts_of(pair) == ["b", "a"]
     assert augmented(["a", "b"], [1.0, 0.6], min_gap=0.5) == ([], "gap_below_min_gap")
     assert augmented(["a"], [1.0]) == ([], "fewer_than_2_distinct_responses")
 

@@ -19,7 +19,12 @@ SCORED = [
     {"name": "all_pairs"},
     {"name": "all_pairs", "duplicates": "collapse", "max_pairs": 2},
     {"name": "ranked"},
+    {"name": "adjacent"},
+    {"name": "best_rest"},
+    {"name": "top_bottom", "k": 1},
+    {"name": "random_pair"},
 ]
+WITH_TIES = ["best_worst", "all_pairs", "adjacent", "random_pair"]
 
 
 def group_of(texts: list[str], prompt: str = "why?") -> Group:
@@ -180,6 +185,170 @@ def test_responses_are_single_rows():
     assert [texts_of(e) for e in build("responses", which="desirable").pairs(group, [None] * 4)[0]] == [["a"]]
     assert [texts_of(e) for e in build("responses", which="best").pairs(group, [0.0, 2.0, 1.0, 9.0])[0]] == [["b"]]
     assert build("responses").pairs(group_of([" "]), [None]) == ([], "only_empty_responses")
+
+
+def test_adjacent_pairs_neighbors_in_the_ranking():
+    found, _ = build("adjacent", min_gap=0.2).pairs(group_of(["a", "b", "c", "d"]), [0.1, 1.0, 0.5, 0.45])
+    assert {tuple(texts_of(e)) for e in found} == {("b", "c"), ("d", "a")}
+
+
+def test_best_rest_has_one_chosen_and_many_rejected():
+    found, _ = build("best_vs_rest").pairs(group_of(["a", "b", "c", "d"]), [1.0, 0.5, 1.0, 0.0])
+    assert len({texts_of(e)[0] for e in found}) == 1 and {texts_of(e)[1] for e in found} == {"b", "d"}
+
+
+def test_top_bottom_crosses_the_ends():
+    group, scores = group_of(["a", "b", "c", "d", "e"]), [5.0, 4.0, 3.0, 2.0, 1.0]
+    found, _ = build("top_bottom").pairs(group, scores)
+    assert {tuple(texts_of(e)) for e in found} == {("a", "d"), ("a", "e"), ("b", "d"), ("b", "e")}
+    assert build("top_bottom", k=3).pairs(group, scores) == ([], "fewer_than_2k_scored_responses")
+    flat, _ = build("top_bottom").pairs(group_of(["a", "b", "c", "d"]), [1.0, 0.0, 0.0, 0.0])
+    assert {texts_of(e)[0] for e in flat} == {"a"} and len(flat) == 2
+
+
+def test_threshold_leaves_out_what_lies_between():
+    pairer, group = build("threshold", high=0.8, low=0.2), group_of(["a", "b", "c", "d"])
+    found, _ = pairer.pairs(group, [0.9, 0.8, 0.5, 0.2])
+    assert {tuple(texts_of(e)) for e in found} == {("a", "d"), ("b", "d")}
+    assert pairer.pairs(group, [0.7, 0.6, 0.1, 0.2]) == ([], "none_above_high")
+    assert pairer.pairs(group, [0.9, 0.6, 0.3, 0.9]) == ([], "none_below_low")
+    with pytest.raises(PrefineError, match="low must be below high"):
+        build("threshold", high=0.2, low=0.2)
+
+
+def test_random_pair_draws_each_pair_and_orders_it():
+    group, scores = group_of(["a", "b", "c"]), [0.0, 2.0, 1.0]
+    seen = {tuple(texts_of(build("random_pair", seed=s).pairs(group, scores)[0][0])) for s in range(60)}
+    assert seen == {("b", "a"), ("b", "c"), ("c", "a")}
+
+
+def played(group: Group, *matches: str, judge: str = "duel") -> Group:
+    """Add comparisons such as `a>b` and `a=c`, in this order."""
+    ids = {c.text: c.id for c in group.candidates}
+    for m in matches:
+        group.comparisons.append(Comparison(ids[m[0]], ids[m[2]], {">": "a", "<": "b", "=": "tie"}[m[1]], judge))
+    return group
+
+
+@pytest.mark.parametrize(
+    ("matches", "rejected", "pair"),
+    [
+        (["a>b", "a<c", "c>d"], "last_loser", ["c", "d"]),
+        (["a>b", "a<c", "c>d"], "first_eliminated", ["c", "b"]),
+        (["a>b", "a<c", "c>d"], "lowest_score", ["c", "a"]),
+        (["a>b", "a=c", "d>a"], "last_loser", ["d", "a"]),
+        (["a=b", "a>c"], "last_loser", ["a", "c"]),
+    ],
+)
+def test_champion_against_one_of_the_losers(matches, rejected, pair):
+    group = played(group_of(["a", "b", "c", "d"]), *matches)
+    found, reason = build("champion", rejected=rejected).pairs(group, [0.1, 0.5, 0.2, 0.9])
+    assert reason is None and texts_of(found[0]) == pair
+
+
+def test_champion_needs_a_winner_whom_nobody_has_beaten():
+    champion = build("champion")
+    assert champion.pairs(group_of(["a", "b"]), [None, None]) == ([], "no_comparisons")
+    circle = played(group_of(["a", "b", "c"]), "a>b", "b>c", "c>a")
+    assert champion.pairs(circle, [None] * 3) == ([], "no_champion")
+    even = played(group_of(["a", "b", "c", "d"]), "a>b", "c>d")
+    assert champion.pairs(even, [None] * 4) == ([], "no_champion")
+    audited = played(played(group_of(["a", "b", "c"]), "a>b", "a>c"), "b>a", judge="duel:audit")
+    assert texts_of(champion.pairs(audited, [None] * 3)[0][0]) == ["a", "c"]
+    other = build("champion", judge="duel:audit").pairs(audited, [None] * 3)[0][0]
+    assert texts_of(other) == ["b", "a"]
+    random_losers = {
+        texts_of(build("champion", rejected="random_loser", seed=s).pairs(audited, [None] * 3)[0][0])[1]
+        for s in range(20)
+    }
+    assert random_losers == {"b", "c"}
+
+
+@pytest.mark.parametrize("name", WITH_TIES)
+def test_ties_make_a_pair_only_if_they_may(name):
+    group, scores = group_of(["one two three", "one", "one two"]), [1.0, 1.0, 1.0]
+    assert build(name).pairs(group, scores) == ([], "all_scores_equal")
+    for ties, right in (("shorter", lambda a, b: a < b), ("longer", lambda a, b: a > b)):
+        found, _ = build(name, ties=ties).pairs(group, scores)
+        assert found and all(right(*(len(t.split()) for t in texts_of(e))) for e in found)
+    for ties in ("random", "keep_soft"):
+        found, _ = build(name, ties=ties).pairs(group, scores)
+        assert all(e.scores == [1.0, 1.0] and len(set(texts_of(e))) == 2 for e in found) and found
+    firsts = {
+        texts_of(build(name, ties="random", seed=s).pairs(group_of(["x", "y"]), [0.0, 0.0])[0][0])[0] for s in range(20)
+    }
+    assert firsts == {"x", "y"}
+    with pytest.raises(PrefineError, match="min_gap must be 0 with ties random"):
+        build(name, ties="random", min_gap=0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows, st.sampled_from(WITH_TIES), st.sampled_from(["random", "shorter", "longer"]), st.randoms())
+def test_ties_do_not_depend_on_order_and_never_turn_a_gap_round(rows, name, ties, rng: random.Random):
+    group, scores = group_of([text for text, _ in rows]), [score for _, score in rows]
+    pairer = build(name, ties=ties)
+    found, reason = pairer.pairs(group, scores)
+    order = rng.sample(range(len(rows)), len(rows))
+    shuffled = group_of([])
+    shuffled.candidates = [group.candidates[i] for i in order]
+    assert pairer.pairs(shuffled, [scores[i] for i in order]) == (found, reason)
+    assert all(e.scores[0] >= e.scores[1] and len({" ".join(t.split()) for t in texts_of(e)}) == 2 for e in found)
+
+
+def test_soft_ties_are_for_objectives_that_make_labels_of_scores(tmp_path):
+    import torch
+
+    from prefine.objectives.base import Responses
+    from prefine.recipe.file import RecipeError, load_recipe
+    from prefine.registry import objectives
+
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "responses": ["b", "c"], "scores": [1, 1]}\n')
+    file = tmp_path / "r.yaml"
+    file.write_text(
+        f"name: r\nmodel: {{path: tiny-student}}\ndata: {{path: {tmp_path / 'rows.jsonl'}}}\n"
+        "pair: {pairer: {name: all_pairs, ties: keep_soft}}\ntrain: {objective: {name: mpo}}\n"
+    )
+    load_recipe(file)
+    with pytest.raises(RecipeError, match=r"r.yaml:4: pair.pairer.ties: the objective 'dpo' makes no labels"):
+        load_recipe(file, ["train.objective.name=dpo"])
+    # With equal scores the label is one half: the loss is the same whichever side is called chosen.
+    mpo, logps = objectives.build({"name": "mpo"}), torch.tensor([[-3.0, -9.0], [-9.0, -3.0]])
+    numbers = Responses(logps, torch.ones(2, 2), torch.zeros(2, 2), torch.tensor([[0.4, 0.4], [0.4, 0.4]]))
+    losses = mpo(numbers).losses
+    assert losses[0].item() == pytest.approx(losses[1].item())
+
+
+SEEDED = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.pair.test_pairers import SCORED, group_of
+from prefine.registry import pairers
+group = group_of(["a", "b", "c", "d", "e", "f"])
+for block in SCORED:
+    found, _ = pairers.build({{**block, "seed": 5}}).pairs(group, [1.0, 1.0, 0.5, 0.5, 0.0, 0.0])
+    print(block, [e.id for e in found])
+"""
+
+
+def test_draws_are_the_same_in_every_process():
+    """Nothing may come from `hash()`, which differs from process to process."""
+    import os
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = SEEDED.format(root=str(Path(__file__).resolve().parents[2]))
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": s},
+        ).stdout
+        for s in ("1", "2")
+    ]
+    assert said[0] == said[1] and said[0].count("[") >= len(SCORED)
 
 
 def test_settings_out_of_range_are_refused():

@@ -104,3 +104,26 @@ def test_golden_numbers_of_the_gsm8k_solutions():
     assert (counts.rows_in, counts.rows_out, len(examples)) == (1319, 731, 2429)
     lists, counts, facts = build(Pair(pairer={"name": "ranked"}), groups, Progress.silent())
     assert (counts.rows_out, len(lists), facts["sizes"]) == (731, 731, {"3": 2, "4": 729})
+
+
+def test_many_rows_in_any_parts_give_the_same_examples_in_order(folders, monkeypatch):
+    source, target = folders
+    rows = scored(90)
+    random.Random(0).shuffle(rows)
+    for start in range(0, 90, 20):
+        source.write_part(rows[start : start + 20])
+    monkeypatch.setattr("prefine.ordering.ROWS_PER_BUCKET", 7)
+    monkeypatch.setattr("prefine.ordering.READ_AT_ONCE", 3)
+    counts, facts = run(recipe_with(), target, source, Progress.silent())
+    whole, counted, told = build(Pair(), rows, Progress.silent())
+    assert list(target.examples()) == whole and len(whole) == 44
+    assert counts.as_dict() == counted.as_dict() and facts == told
+
+
+def test_facts_of_ties_and_lengths():
+    groups = scored(4)[3:]
+    for c, value in zip(groups[0].candidates, (0.5, 0.5, 0.0), strict=True):
+        c.scores = [Score("gold", value)]
+    _, _, facts = build(Pair(pairer={"name": "all_pairs", "ties": "random"}), groups, Progress.silent())
+    assert facts["gap"] == {"mean": round(1 / 3, 6), "quartiles": [0.0, 0.0, 0.5, 0.5, 0.5], "ties": 1}
+    assert facts["words"] == {"first": 1.0, "last": 1.0} and facts["first_is_longer"] == 0.0

@@ -547,3 +547,9 @@ def test_four_bits_need_an_adapter(write):
         "r.yaml:2: model.quantization: weights in 4 bits cannot be trained; set lora_r, which adds an adapter"
     ]
     assert load_recipe(write(text.replace("nf4", "nf4, lora_r: 8"))).model.quantization == "nf4"
+
+
+@pytest.mark.parametrize("key", ["keep", "min_unique"])
+def test_no_more_can_be_kept_than_are_sampled(write, key):
+    text = GOOD + f"generate: {{num_responses: 3, {key}: 4}}\n"
+    assert f"r.yaml:8: generate.{key}: must be at most num_responses (3), not 4" in mistakes(write(text))

@@ -23,7 +23,8 @@ class RewardAugmented:
 
     Formula: R(y | goal) = -(goal - s(y))^2; (w, l) with s_w > s_l gives (w, l | goal s_w) and (l, w | goal s_l)
     Paper: Reward-augmented data, Zhang et al. 2024 (arXiv:2410.08067)
-    Defaults: pairs best_worst, with the settings of the pairer of that name; goals that read the same make no pair
+    Defaults: pairs best_worst, with the settings of the pairer of that name; of two scores that read the same in a
+    prompt there is only the first pair
     """
 
     group_size = 2
@@ -55,17 +56,15 @@ class RewardAugmented:
         found, reason = self._pairer.pairs(group, scores)
         if reason is not None:
             return [], reason
-        out = [new for e in found for new in _both_ways(group, e)]
-        return (out, None) if out else ([], "goals_read_the_same")
+        return [new for e in found for new in _both_ways(group, e)], None
 
 
 def _both_ways(group: Group, item: Example) -> list[Example]:
     better, worse = item.scores
-    if number_text(better) == number_text(worse):
-        return []
     relative = [0.0, -((better - worse) ** 2)]
     chosen, rejected = (group.candidate(i) for i in item.candidate_ids)
-    return [
-        asking(example(group, [chosen, rejected], relative), asked(group, goal=better).messages),
-        asking(example(group, [rejected, chosen], relative), asked(group, goal=worse).messages),
-    ]
+    kept = asking(example(group, [chosen, rejected], relative), asked(group, goal=better).messages)
+    if number_text(better) == number_text(worse):
+        # The same goal cannot ask for both: the better response stays the one to prefer.
+        return [kept]
+    return [kept, asking(example(group, [rejected, chosen], relative), asked(group, goal=worse).messages)]

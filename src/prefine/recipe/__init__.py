@@ -49,6 +49,8 @@ class Model(Section):
     """LoRA scale times rank; null means 2 x rank."""
     lora_dropout: Fraction = 0.0
     """Dropout on the adapter's input."""
+    lora_use_dora: bool = False
+    """DoRA: the adapter learns the length of each weight vector apart from its direction; slower than LoRA."""
     lora_target_modules: str | list[str] = "all-linear"
     """Names of the modules that get an adapter; `all-linear` is every linear one but the head."""
 
@@ -82,6 +84,8 @@ class Data(Section):
     """Ratings that every prompt asks for, as the pairers `controllable` and `controllable_sft` spell them."""
     goal: float | None = None
     """Score that every prompt asks for in its system message, as the pairer `reward_augmented` spells it."""
+    clean: list[Block] = []
+    """Steps that clean and choose prompts after they are read, in this order; see docs/cleaning.md."""
 
 
 class Prompts(Section):
@@ -151,6 +155,9 @@ class Train(Section):
     """What happens to examples beyond `max_length`; both are counted."""
     layout: Literal["auto", "tree", "separate"] = "auto"
     """`tree` shares a prompt among its responses, `separate` gives each response a row; auto checks the model."""
+    reference: Literal["store", "step"] = "store"
+    """`store` computes reference log-probs once and keeps them with the run; `step` computes them at each step, beside
+    the policy's and with the adapter off: nothing is written, and of one epoch the cost is the same."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's decoupled weight decay."""
     adam_beta1: Fraction = 0.9
@@ -179,6 +186,24 @@ class Train(Section):
     """Trackers besides metrics.jsonl."""
 
 
+class Tasks(Section):
+    """Task benchmarks through lm-evaluation-harness, which comes with the extra `eval`."""
+
+    names: list[str] = Field(min_length=1)
+    """Presets (`arc`, `hellaswag`, `mmlu`, `truthfulqa`, `winogrande`, `gsm8k`, `bbh`; `open_llm_v1` is the first six),
+    or any name that the harness knows."""
+    include_path: str | None = None
+    """Folder with task files (YAML) of your own."""
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    """Examples before each question; null takes the preset's, or the task's own number."""
+    limit: Positive | None = None
+    """Only the first questions of each task, to try things out."""
+    batch_size: Positive = 8
+    """Questions at a time."""
+    apply_chat_template: bool = False
+    """Ask in the model's chat template; leaderboards did not, and the numbers are others."""
+
+
 class Evaluate(Section):
     """Compare the trained model with its start, and with other runs, on held-out prompts and pairs."""
 
@@ -186,6 +211,8 @@ class Evaluate(Section):
     """Prompts to evaluate on; null takes the held-out part of the recipe's data."""
     metrics: list[Block] = []
     """Metrics beyond length, KL and reward accuracy, for example `{name: programmatic, function: module:function}`."""
+    tasks: Tasks | None = None
+    """Task benchmarks, asked of the trained model, the start and the runs of `against`."""
     win_by: str | None = None
     """The metric that decides win rates; null takes the first."""
     num_prompts: Positive | None = None
@@ -250,9 +277,11 @@ class Recipe(Section):
 
 
 COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
+    ("data", "clean", "*"): registry.cleaners,
     ("prompts", "maker"): registry.makers,
     ("prompts", "maker", "engine", "engine"): registry.engines,
     ("prompts", "maker", "engine"): registry.engines,
+    ("prompts", "maker", "user_engine"): registry.engines,
     ("generate", "generator", "engine", "engine"): registry.engines,
     ("generate", "generator", "engine"): registry.engines,
     ("generate", "generator", "members", "*", "engine"): registry.engines,
@@ -262,6 +291,8 @@ COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
     ("label", "labelers", "*"): registry.labelers,
     ("pair", "pairer"): registry.pairers,
     ("train", "objective"): registry.objectives,
+    ("evaluate", "metrics", "*", "engine", "engine"): registry.engines,
+    ("evaluate", "metrics", "*", "engine"): registry.engines,
     ("evaluate", "metrics", "*"): registry.metrics,
 }
 """Where component blocks stand in a recipe, and the registry that checks each."""

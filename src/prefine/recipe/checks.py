@@ -41,6 +41,8 @@ def _check_data_sections(document: Document) -> None:
                 registry.formats.find(form)
             except PrefineError as error:
                 document.add((*keys, "format"), str(error))
+        if keys[0] == "evaluate" and at(document.data, *keys, "clean"):
+            document.add((*keys, "clean"), "steps that clean are those of the recipe's own data; clean this one before")
         path = at(document.data, *keys, "path")
         if at(document.data, *keys, "arguments") and isinstance(path, str) and ":" not in path:
             document.add(
@@ -66,6 +68,11 @@ def _check_inputs(document: Document) -> None:
     """A stage needs rows, and scores, that its data or an earlier stage provides."""
     data = document.data
     generates, labels, pairs = (_section(data, s) for s in ("generate", "label", "pair"))
+    sampled = at(data, "generate", "num_responses")
+    for key in ("keep", "min_unique"):
+        number = at(data, "generate", key)
+        if isinstance(number, int) and number > (sampled if isinstance(sampled, int) else 4):
+            document.add(("generate", key), f"must be at most num_responses ({sampled or 4}), not {number}")
     if labels and not generates and _gives(data, "responses") is False:
         document.add(("label",), f"{_format(data)} has no responses to score; add a generate section")
     if pairs and not labels and _needs_scores(_pairer(data)):
@@ -115,7 +122,14 @@ def _check_objective(document: Document, objective: Entry) -> None:
     elif objective.attributes.get("needs_scores") and not labels and _gives(data, "scores") is False:
         text = f"the objective '{objective.name}' needs scores and {_format(data)} has none; add a label section"
         document.add(("train", "objective", "name"), text)
-    most, sampled = objective.attributes.get("max_group_size"), at(data, "generate", "num_responses")
+    soft = at(document.data, "pair", "pairer", "ties") == "keep_soft"
+    if soft and not objective.attributes.get("needs_scores"):
+        text = (
+            f"the objective '{objective.name}' makes no labels of scores, so that tied pairs would train one way round"
+        )
+        document.add(("pair", "pairer", "ties"), f"{text}; take ties: drop, or an objective such as mpo")
+    most = objective.attributes.get("max_group_size")
+    sampled = at(data, "generate", "keep") or at(data, "generate", "num_responses")
     if wanted is None and isinstance(most, int) and isinstance(sampled, int) and sampled > most:
         text = f"the objective '{objective.name}' takes at most {most} responses of a prompt, not {sampled}"
         document.add(("generate", "num_responses"), text)
@@ -139,9 +153,13 @@ def _check_pairer(document: Document, objective: str, wanted: int | str | None) 
 
 
 def _check_metrics(document: Document) -> None:
-    """`win_by` is one of the metrics."""
+    """Each metric has a name of its own, and `win_by` is one of them."""
     wanted = at(document.data, "evaluate", "win_by")
     names = _names(registry.metrics, items(document.data, "evaluate", "metrics"))
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            text = f"two metrics give the score '{name}'; set as_name on one of them"
+            document.add(("evaluate", "metrics", i), text)
     if isinstance(wanted, str) and wanted not in names:
         hint = nearest(wanted, names) if names else "; there are no metrics"
         document.add(("evaluate", "win_by"), f"there is no metric '{wanted}'{hint}")
@@ -193,6 +211,8 @@ def _format(data: Any) -> str:
 
 def _gives(data: Any, what: str) -> bool | None:
     """Whether the data gives `responses`, or may give `scores`; None where only reading it whole can tell."""
+    if _section(data, "prompts"):
+        return None
     entry = _entry(registry.formats, {"name": at(data, "data", "format")})
     if entry is not None:
         tells = entry.attributes.get("tells")

@@ -20,6 +20,8 @@ DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arr
 MODEL_SETTINGS = ("path", "model", "teacher", "tokenizer")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
+FILES = ("topics", "personas", "prices")
+"""Settings of components, besides templates, that name a file."""
 REFERENCE = "variant:"
 """How a variant names what an earlier one of the same recipe has made."""
 ROW_STAGES = ("data", "prompts", "generate", "label")
@@ -68,11 +70,15 @@ def path_checks(document: Document, folder: Path) -> None:
                         _check_data(document, (*keys, name, i, "path"), entry["path"], folder)
             elif name == "embeddings" and isinstance(value, str):
                 _check_file(document, (*keys, name), value, folder, "file with embeddings", [])
-            elif name == "prices" and isinstance(value, str):
-                _check_file(document, (*keys, name), value, folder, "file of prices", [])
-            elif name == "template" and isinstance(value, str):
-                _check_file(document, (*keys, name), value, folder, "template", ["tiny_world"])
-            elif name == "function" and isinstance(value, str):
+            elif isinstance(value, str) and (name in FILES or name.endswith("template")):
+                _check_file(
+                    document, (*keys, name), value, folder, "file", ["tiny_world"] if name == "template" else []
+                )
+            elif name == "principle_texts" and isinstance(value, dict):
+                for title, path in value.items():
+                    if isinstance(path, str):
+                        _check_file(document, (*keys, name, title), path, folder, "text", [])
+            elif name in ("function", "valid") and isinstance(value, str):
                 _check_function(document, (*keys, name), value)
 
 
