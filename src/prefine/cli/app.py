@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from prefine.cli import components, data, demo, doctor, show, stages
+from prefine.cli import cleaning, comet, components, demo, doctor, evaluate, judge, ledger, show, stages
 from prefine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, PrefineError
 
 EPILOG = (
@@ -40,9 +40,13 @@ app = typer.Typer(
 app.command("run")(stages.run)
 for _command in stages.COMMANDS:
     app.command(_command.__name__)(_command)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(comet.app, name="comet")
 app.command("list")(components.list_components)
 app.command("show")(show.show)
-app.add_typer(data.app, name="data")
+app.add_typer(cleaning.app, name="data")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(judge.app, name="judge")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 
