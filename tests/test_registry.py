@@ -76,7 +76,9 @@ def test_every_component_says_what_it_is_and_every_default_is_valid(kind):
             assert setting.annotation, f"{kind} {name}: {setting.name} has no type"
             assert setting.default is not COMPUTED, f"{kind} {name}: the default of {setting.name} is no literal"
         if all(s.default is not REQUIRED for s in entry.settings):
-            assert KINDS[kind].check({"name": name})["name"] == name
+            found, problems = KINDS[kind].inspect({"name": name})
+            # One of several settings may be needed, which the docstring then says.
+            assert found["name"] == name and (not problems or "Needs:" in entry.doc), problems
 
 
 @pytest.mark.parametrize("kind", KINDS)

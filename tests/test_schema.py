@@ -137,3 +137,19 @@ def test_text_and_prompt_and_look_up():
     assert two_turns.text == "a\n\nb"
     with pytest.raises(KeyError):
         group.candidate("nobody")
+
+
+def test_files_from_before_judges_kept_their_replies_are_read(tmp_path):
+    group = full_group()
+    table = to_table([group])
+    row = table.to_pylist()[0]
+    for c in row["candidates"]:
+        for score in c["scores"]:
+            del score["refs"], score["place"]
+    for comparison in row["comparisons"]:
+        del comparison["orders"], comparison["rationale"], comparison["refs"]
+    assert group_from_row(row) == group
+    group.candidates[0].scores[0].refs, group.candidates[0].scores[0].place = ["k1", "k2"], 3
+    first = group.comparisons[0]
+    first.orders, first.refs, first.rationale = [0.75, None], ["k3"], "why"
+    assert [group_from_row(r) for r in through_parquet([group], tmp_path / "g.parquet")] == [group]

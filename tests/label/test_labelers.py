@@ -241,3 +241,58 @@ def test_settings_out_of_range_are_refused():
         labelers.build({"name": "choice", "model": "m", "min_mass": 2.0})
     with pytest.raises(PrefineError, match="max_length must be 2 or more"):
         labelers.build({"name": "likelihood", "model": "m", "max_length": 1})
+
+
+def test_likelihood_over_a_reference_model(tiny_model_dir, tmp_path, tokenizer):
+    other = make_model(tokenizer, seed=1)
+    other.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = score("likelihood", GROUPS, model=str(tiny_model_dir), reference_model=str(tmp_path))
+    policy = make_model(tokenizer)
+    for group, rows in zip(GROUPS, found, strict=True):
+        for c, [s] in zip(group.candidates, rows, strict=True):
+            ours, n = response_logp(policy, tokenizer, group.prompt, c.text)
+            theirs, _ = response_logp(other, tokenizer, group.prompt, c.text)
+            assert s.value == pytest.approx((ours - theirs) / n, abs=1e-5)
+            assert s.kind == "logp_gap", "training must not take it for the teacher's log-likelihood"
+
+
+def test_likelihood_beyond_that_without_the_prompt(tiny_model_dir, tokenizer):
+    found = score("likelihood", GROUPS, model=str(tiny_model_dir), pmi=True, reduce="sum")
+    model = make_model(tokenizer)
+    for group, rows in zip(GROUPS, found, strict=True):
+        for c, [s] in zip(group.candidates, rows, strict=True):
+            ours, _ = response_logp(model, tokenizer, group.prompt, c.text)
+            alone, _ = response_logp(model, tokenizer, "", c.text)
+            assert s.value == pytest.approx(ours - alone, abs=1e-4)
+
+
+def test_likelihood_through_an_engine(tiny_model_dir, tmp_path):
+    recipe = RECIPE.model_copy(update={"output_dir": str(tmp_path)})
+    groups = [group_of("why?", "because", "it is not so", "", "cut of"), group_of("none")]
+    groups[0].candidates[3].finish_reason = "length"
+    local = score("likelihood", groups, model=str(tiny_model_dir))
+    labeler = labelers.build({"name": "likelihood", "engine": {"name": "hf", "model": str(tiny_model_dir)}})
+    labeler.prepare(recipe)
+    steps = []
+    asked = labeler.score(groups, lambda n=1, **_: steps.append(n))
+    labeler.close()
+    for ours, theirs in zip(asked[0], local[0], strict=True):
+        assert ours[0].status == theirs[0].status
+        assert ours[0].value == (None if theirs[0].value is None else pytest.approx(theirs[0].value, abs=1e-5))
+    assert asked[1] == []
+    assert sum(steps) == pytest.approx(4)
+
+
+def test_likelihood_settings_that_do_not_fit(tiny_model_dir):
+    engine = {"name": "hf", "model": str(tiny_model_dir)}
+    for block, message in (
+        ({}, "give either model"),
+        ({"model": "m", "engine": engine}, "give either model"),
+        ({"engine": engine, "reference_model": "m"}, "set model in place of engine"),
+    ):
+        with pytest.raises(PrefineError, match=message):
+            labelers.build({"name": "likelihood", **block})
+    plain = RECIPE.model_copy(update={"data": Data(path="d", plain_text=True)})
+    with pytest.raises(PrefineError, match="pmi needs a chat template"):
+        labelers.build({"name": "likelihood", "model": str(tiny_model_dir), "pmi": True}).prepare(plain)

@@ -1,5 +1,7 @@
 """The label stage: scores are added, nothing is dropped, a killed run goes on."""
 
+from collections import Counter
+
 import pytest
 
 from prefine.errors import PrefineError
@@ -89,11 +91,11 @@ def test_a_killed_stage_labels_only_what_is_missing(folders, monkeypatch):
 
 
 def test_one_teacher_serves_two_labelers_and_is_let_go(folders, tiny_model_dir, monkeypatch):
-    import prefine.models.load as load
+    import prefine.models.held as held
 
     loaded = []
-    real = load.load_model
-    monkeypatch.setattr(load, "load_model", lambda spec: loaded.append(spec.path) or real(spec))
+    real = held.load_model
+    monkeypatch.setattr(held, "load_model", lambda spec: loaded.append(spec.path) or real(spec))
     source, target = folders
     source.write_part(groups_of(4))
     teacher = {"model": str(tiny_model_dir)}
@@ -104,3 +106,48 @@ def test_one_teacher_serves_two_labelers_and_is_let_go(folders, tiny_model_dir, 
     assert set(facts["labelers"]) == {"likelihood", "choice"}
     assert facts["labelers"]["choice"]["position_bias"] is not None
     assert counts.extra["no_score:choice:only_response"] == 1
+
+
+TEACHER = {"engine": {"name": "hf", "model": "tiny-teacher"}, "mode": "first_token", "template": "tiny_world"}
+
+
+def test_judges_of_the_embedded_teacher(folders, capfd):
+    """One real run of every labeler that the teacher can answer, and of those that it cannot."""
+    from prefine.tiny_world import demonstrations, gold, reference
+
+    source, target = folders
+    rows = []
+    for row in demonstrations(6):
+        texts = [reference(row["prompt"], row["task_meta"]), row["completion"], "the hat."]
+        rows.append(make_group([{"role": "user", "content": row["prompt"]}], texts, task_meta=row["task_meta"]))
+    source.write_part(rows)
+    engine = TEACHER["engine"]
+    blocks = [
+        {"name": "choice", "model": "tiny-teacher", "template": "tiny_world"},
+        {"name": "choice", "engine": engine, "template": "tiny_world", "as_name": "asked"},
+        {"name": "choice", "engine": engine, "template": "tiny_world", "mode": "bradley_terry", "as_name": "strength"},
+        {"name": "judge_pairwise", **TEACHER},
+        {"name": "duel", **TEACHER, "audit": 1.0},
+        {"name": "judge_single", "engine": engine, "max_reasks": 0, "max_new_tokens": 8},
+        {"name": "aspects", "engine": engine, "max_reasks": 0, "max_new_tokens": 8},
+    ]
+    recipe = recipe_with(*blocks).model_copy(update={"output_dir": str(target.path)})
+    _, facts = stage.run(recipe, target, source, Progress())
+    facts = facts["labelers"]
+    right = Counter()
+    for group in target.groups():
+        truth = {c.id: gold(group.prompt, c.text, group.task_meta) for c in group.candidates}
+        best = {i for i, v in truth.items() if v == max(truth.values())}
+        for name in ("choice", "asked", "strength", "judge_pairwise", "duel"):
+            right[name] += max(group.candidates, key=lambda c, n=name: c.score(n)).id in best
+        for c in group.candidates:
+            assert c.score("asked") == pytest.approx(c.score("choice"), abs=1e-3)
+            assert c.scores[-1].value is None, "a model that cannot judge gives no number"
+        assert {c.judge for c in group.comparisons} >= {"judge_pairwise", "duel"}
+        assert all(len(c.refs) == 2 for c in group.comparisons)
+    assert min(right.values()) >= 5, right
+    duels = facts["duel"]
+    assert (duels["calls_planned"], duels["audit"]["prompts"]) == (36, 6)
+    assert duels["session"]["calls"] == 0, "the other judge has asked the same; the ledger knows"
+    assert facts["judge_single"]["missing"] == {"context_length": 18}
+    assert "duel: 36 calls for 18 responses, second tries aside" in capfd.readouterr().err

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefine.progress import Step
 from prefine.recipe import Recipe
-from prefine.schema import Candidate, Group, Score
+from prefine.schema import Candidate, Comparison, Group, Score
+
+
+@dataclass
+class Labels:
+    """What a labeler says about a group: the new scores of each of its candidates, and comparisons between them."""
+
+    scores: list[list[Score]]
+    comparisons: list[Comparison] = field(default_factory=list)
 
 
 class Labeler:
-    """Scores responses; higher is better. `name` is what the scores are stored under."""
+    """Scores responses; higher is better. `name` is what the scores are stored under.
+
+    One that only scores has a method `score`; one that also compares has `label` instead.
+    """
 
     name: str
 
@@ -22,11 +34,24 @@ class Labeler:
 
     def score(self, groups: list[Group], step: Step) -> list[list[list[Score]]]:
         """The new scores of each candidate of each group: groups x candidates x scores. `step` counts responses."""
-        raise TypeError(f"{type(self).__name__} has no method score(groups, step)")
+        if type(self).label is Labeler.label:
+            raise TypeError(f"{type(self).__name__} has no method score(groups, step)")
+        return [found.scores for found in self.label(groups, step)]
+
+    def label(self, groups: list[Group], step: Step) -> list[Labels]:
+        """The new scores and comparisons of each group."""
+        return [Labels(scores) for scores in self.score(groups, step)]
+
+    def calls(self, groups: Iterable[Group]) -> int | None:
+        """How many requests to a model these groups take, second tries aside; None for a labeler that sends none."""
+        return None
 
     def facts(self, groups: Iterable[Group]) -> dict[str, Any]:
         """More facts for the manifest, worked out from the stored scores of all groups."""
         return {}
+
+    def close(self) -> None:
+        """Let go of what `prepare` opened."""
 
 
 def summary(name: str, groups: Iterable[Group]) -> dict[str, Any]:

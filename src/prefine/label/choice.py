@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import combinations, permutations
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
+from prefine.engines.base import Sampling
 from prefine.errors import PrefineError
+from prefine.label.asking import Asker
 from prefine.label.base import Labeler, latest
+from prefine.label.choice_asking import LETTERS, Place, ask_lists, ask_pairs, places
+from prefine.label.first_token import ALTERNATIVES
 from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
+from prefine.label.strength import bradley_terry
+from prefine.label.templates import load_form
 from prefine.models.forward import context_length, cut, last_logits
 from prefine.models.held import hold
 from prefine.models.load import model_spec
@@ -18,12 +24,10 @@ from prefine.recipe import Recipe
 from prefine.registry import labelers
 from prefine.schema import Group, Score
 
-Place = tuple[int, int, int]
-"""A question: the group, the response shown first, the one shown second."""
-
 ORDERED = ("first", "second", "none", "swing", "flip")
 """Aspects kept with each score, means over the response's pairings: the probability of picking it when it stands first
-and when it stands second, of None, how far the two orders are apart, and how often they disagree on the winner."""
+and when it stands second (with listwise: anywhere else), of None, how far the two orders are apart, and how often they
+disagree on the winner."""
 
 
 @labelers.register("choice")
@@ -33,62 +37,105 @@ class Choice(Labeler):
     Formula: ln max(p_i, 1e-4), p_i = mean over j of [P(A | i, j) + P(B | j, i)] / 2; the aspect `p` is p_i
     Paper: PAD, Gu et al. 2025 (arXiv:2502.14272), section 3.3; its code asks one order only (swap: false)
     Defaults: template: null is prompts/choice.txt, `tiny_world` that of the embedded teacher, else a file with
-    {prompt}, {a} and {b}; an answer with P(A) + P(B) + P(None) below min_mass is no answer
-    Needs: model, an instruction-tuned one
+    {prompt}, {a} and {b}; an answer with P(A) + P(B) + P(None) below min_mass is no answer; mode: bradley_terry has the
+    log-strengths that fit the pairs' P(A) / [P(A) + P(B)], with `ridge` tied virtual comparisons a pair; listwise asks
+    one question about all responses in every cyclic shift, n calls for n (n - 1), with a file {prompt} and {answers}
+    Needs: model, an instruction-tuned one in this process, or an engine that tells the first token's probabilities
     """
 
     def __init__(
         self,
-        model: str | dict,
+        model: str | dict | None = None,
         template: str | None = None,
         swap: bool = True,
         min_mass: float = 0.5,
         max_tokens: int = 8192,
         as_name: str | None = None,
+        engine: dict | None = None,
+        mode: Literal["mean", "bradley_terry", "listwise"] = "mean",
+        ridge: float = 0.1,
     ) -> None:
+        if (model is None) == (engine is None):
+            raise ValueError("give either model, for a teacher in this process, or engine")
         if not 0 <= min_mass <= 1:
             raise ValueError(f"min_mass must be between 0 and 1, not {min_mass}")
         if max_tokens < 1:
             raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        self.spec, self.swap, self.min_mass, self.max_tokens = model_spec(model), swap, min_mass, max_tokens
+        if not ridge > 0:
+            raise ValueError(f"ridge must be above 0, not {ridge}")
+        self.swap, self.min_mass, self.max_tokens, self.mode, self.ridge = swap, min_mass, max_tokens, mode, ridge
         self.template_name, self.name = template, as_name or "choice"
+        # The list of all responses is long and asked about once an order, so an engine does it as well as we could.
+        if model is not None and mode == "listwise":
+            engine = {"name": "hf", "model": model, "batch_tokens": max_tokens}
+        self.spec = None if model is None or engine is not None else model_spec(model)
+        sampling = Sampling(max_tokens=1, top_logprobs=ALTERNATIVES)
+        self.asker = None if engine is None else Asker(engine, sampling, max_reasks=0)
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
+        if self.mode == "listwise":
+            self.form = load_form(self.template_name, "choice_list.txt", ("prompt", "answers"))
+        else:
+            self.template = load_template(self.template_name)
+        template = {"template": self.template_name or ("choice_list.txt" if self.mode == "listwise" else "choice.txt")}
+        if self.asker is not None:
+            text = self.form.text if self.mode == "listwise" else self.template.text
+            return {**self.asker.open(recipe, "choice", text), **template, "mode": self.mode}
+        return {**self._load(recipe), **template, "mode": self.mode}
+
+    def _load(self, recipe: Recipe) -> dict[str, Any]:
         from prefine.models.load import model_digest
 
-        self.template = load_template(self.template_name)
+        assert self.spec is not None
         self.model, self.tokenizer = hold(self.spec, recipe.threads)
         self.labels = label_ids(self.tokenizer, self.spec.path)
         return {
             "model": self.spec.path,
             "digest": model_digest(self.spec),
-            "template": self.template_name or "choice.txt",
             "label_tokens": dict(zip(LABELS, self.labels, strict=True)),
         }
 
+    def calls(self, groups: Iterable[Group]) -> int | None:
+        if self.asker is None:
+            return None
+        sizes = [len(_texts(g)) for g in groups]
+        if self.mode == "listwise":
+            return sum(n for n in sizes if 2 <= n <= len(LETTERS))
+        return sum(n * (n - 1) // (1 if self.swap else 2) for n in sizes)
+
     def score(self, groups: list[Group], step: Step) -> list[list[list[Score]]]:
-        texts = [list(dict.fromkeys(c.text for c in g.candidates if c.text.strip())) for g in groups]
-        questions = self._questions(groups, texts)
-        answers = self._ask(questions, step, sum(len(g.candidates) for g in groups))
+        texts = [_texts(g) for g in groups]
+        if self.asker is not None and self.mode == "listwise":
+            shifts, asked = ask_lists(self.asker, self.form, groups, texts, self.min_mass, step)
+            return [self._listed(*row) for row in zip(groups, texts, shifts, asked, strict=True)]
+        refs: dict[Place, list[str]] = {}
+        if self.asker is not None:
+            answers, refs = ask_pairs(self.asker, self.template, groups, texts, self.swap, self.min_mass, step)
+        else:
+            answers = self._ask(self._questions(groups, texts), step, sum(len(g.candidates) for g in groups))
         by_group: list[dict[tuple[int, int], Answer | None]] = [{} for _ in groups]
+        keys: list[dict[str, list[str]]] = [{} for _ in groups]
         for (g, i, j), answer in answers.items():
             by_group[g][i, j] = answer
-        return [self._scores(g, t, a) for g, t, a in zip(groups, texts, by_group, strict=True)]
+            for text in (texts[g][i], texts[g][j]):
+                keys[g].setdefault(text, []).extend(refs.get((g, i, j), []))
+        out = [self._scores(g, t, a) for g, t, a in zip(groups, texts, by_group, strict=True)]
+        for group, rows, known in zip(groups, out, keys, strict=True):
+            for candidate, scores in zip(group.candidates, rows, strict=True):
+                scores[0].refs = list(known.get(candidate.text, []))
+        return out
 
     def _questions(self, groups: list[Group], texts: list[list[str]]) -> dict[Place, list[int]]:
         """Token ids of the questions on every pair of distinct texts, in both orders with `swap`; [] if impossible."""
         from prefine.data.chat import Dropped, prompt_ids
 
         out: dict[Place, list[int]] = {}
-        for g, (group, unique) in enumerate(zip(groups, texts, strict=True)):
-            prompt = conversation(group.messages)
-            order = sorted(range(len(unique)), key=lambda k: unique[k])
-            for i, j in permutations(order, 2) if self.swap else combinations(order, 2):
-                question = self.template.fill(prompt, unique[i], unique[j])
-                try:
-                    out[g, i, j] = prompt_ids(self.tokenizer, [{"role": "user", "content": question}])
-                except Dropped:
-                    out[g, i, j] = []
+        for g, i, j in places(texts, self.swap):
+            question = self.template.fill(conversation(groups[g].messages), texts[g][i], texts[g][j])
+            try:
+                out[g, i, j] = prompt_ids(self.tokenizer, [{"role": "user", "content": question}])
+            except Dropped:
+                out[g, i, j] = []
         return out
 
     def _ask(self, questions: dict[Place, list[int]], step: Step, responses: int) -> dict[Place, Answer | None]:
@@ -116,11 +163,39 @@ class Choice(Labeler):
         self, group: Group, unique: Sequence[str], answers: dict[tuple[int, int], Answer | None]
     ) -> list[list[Score]]:
         p = selection(len(unique), answers)
-        index = {text: i for i, text in enumerate(unique)}
         made = [self._score(p[i], i, answers, len(unique)) for i in range(len(unique))]
+        if self.mode == "bradley_terry":
+            for scores, strength in zip(made, _strengths(len(unique), answers, self.ridge), strict=True):
+                scores[0] = replace(scores[0], value=strength, status=scores[0].status if strength is None else "ok")
+        return self._of_candidates(group, unique, made)
+
+    def _of_candidates(self, group: Group, unique: Sequence[str], made: list[list[Score]]) -> list[list[Score]]:
+        """Each candidate's scores; equal responses have the same."""
+        index = {text: i for i, text in enumerate(unique)}
         empty = [Score(self.name, None, "mcq", status="empty_response")]
         found = [made[index[c.text]] if c.text in index else empty for c in group.candidates]
-        return [[Score(**vars(s)) for s in scores] for scores in found]
+        return [[replace(s, refs=list(s.refs)) for s in scores] for scores in found]
+
+    def _listed(
+        self, group: Group, unique: Sequence[str], shifts: list[list[float] | None], keys: list[str]
+    ) -> list[list[Score]]:
+        """Scores from the probabilities in every cyclic shift; none as soon as one of them has no answer."""
+        n = len(unique)
+        known = [row for row in shifts if row is not None]
+        if not shifts or len(known) < len(shifts):
+            many = "too_many_responses" if n > len(LETTERS) else "no_usable_answer"
+            status = "only_response" if n < 2 else many
+            none = [[Score(self.name, None, "mcq", status=status, refs=keys)] for _ in unique]
+            return self._of_candidates(group, unique, none)
+        made = []
+        first = sorted(range(n), key=lambda k: unique[k])
+        for i in range(n):
+            p = math.fsum(row[i] for row in known) / n
+            leading = known[first.index(i)][i]
+            aspects = {"p": p, "first": leading, "second": (n * p - leading) / (n - 1)}
+            scores = [Score(self.name, log_score(p), "mcq", refs=keys)]
+            made.append(scores + [Score(self.name, v, "mcq", aspect=a) for a, v in aspects.items()])
+        return self._of_candidates(group, unique, made)
 
     def _score(self, p: float | None, i: int, answers: dict[tuple[int, int], Answer | None], n: int) -> list[Score]:
         if p is None:
@@ -148,12 +223,29 @@ class Choice(Labeler):
                         seen[aspect].append(last.value)
         mean = {k: round(math.fsum(v) / len(v), 6) if v else None for k, v in seen.items()}
         bias = None if mean["first"] is None or mean["second"] is None else round(mean["first"] - mean["second"], 6)
-        return {
-            "position_bias": bias,
-            "swing": mean["swing"],
-            "flip_rate": mean["flip"],
-            "none_mass": mean["none"],
-        }
+        order = {"position_bias": bias, "swing": mean["swing"], "flip_rate": mean["flip"], "none_mass": mean["none"]}
+        return order | (self.asker.facts() if self.asker is not None else {})
+
+    def close(self) -> None:
+        if self.asker is not None:
+            self.asker.close()
+
+
+def _texts(group: Group) -> list[str]:
+    """The distinct responses that have text."""
+    return list(dict.fromkeys(c.text for c in group.candidates if c.text.strip()))
+
+
+def _strengths(n: int, answers: dict[tuple[int, int], Answer | None], ridge: float) -> list[float | None]:
+    """Log-strengths that fit the pairs, orders averaged; None for a response none of whose pairs has an answer."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for (i, j), answer in answers.items():
+        if answer is not None and answer.first + answer.second > 0:
+            p = answer.first / (answer.first + answer.second)
+            found.setdefault((min(i, j), max(i, j)), []).append(p if i < j else 1 - p)
+    fitted = bradley_terry(n, {pair: math.fsum(p) / len(p) for pair, p in found.items()}, ridge)
+    known = {i for pair in found for i in pair}
+    return [strength if i in known else None for i, strength in enumerate(fitted)]
 
 
 def _by_order(i: int, answers: dict[tuple[int, int], Answer]) -> list[float | None]:

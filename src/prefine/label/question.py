@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefine.errors import PrefineError
-from prefine.schema import Message
+from prefine.label.templates import PROMPTS, Form, conversation, read_template
+
+__all__ = ["LABELS", "Answer", "Template", "conversation", "load_template", "log_score", "selection"]
 
 LABELS = ("A", "B", "None")
 FLOOR = 1e-4
 """Smallest probability before the logarithm is taken."""
-
-_SLOT = re.compile(r"\{(prompt|a|b)\}")
-_SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 
 
 @dataclass(frozen=True)
@@ -33,61 +29,26 @@ class Answer:
         return self.first + self.second + self.none
 
 
-class Template:
-    """A question with the slots {prompt}, {a} and {b}, each of them once, filled in one go.
-
-    What is filled in cannot open a section of its own: lines of it that begin like a line of the template are marked
-    as quoted.
-    """
+class Template(Form):
+    """A question with the slots {prompt}, {a} and {b}, each of them once."""
 
     def __init__(self, text: str, where: str) -> None:
-        self.pieces = _SLOT.split(text)
-        slots = self.pieces[1::2]
-        if sorted(slots) != ["a", "b", "prompt"]:
-            raise PrefineError(
-                f"{where}: a choice template has {{prompt}}, {{a}} and {{b}} once each, this has {slots}"
-            )
-        marks = {_mark(line) for literal in self.pieces[::2] for line in literal.splitlines()}
-        self.marks = tuple(sorted(m for m in marks if m))
+        super().__init__(text, where, ("prompt", "a", "b"))
 
     def fill(self, prompt: str, a: str, b: str) -> str:
         """The question about responses `a` and `b`."""
-        values = {"prompt": self._quoted(prompt), "a": self._quoted(a), "b": self._quoted(b)}
-        return "".join(values[p] if i % 2 else p for i, p in enumerate(self.pieces))
-
-    def _quoted(self, text: str) -> str:
-        lines = text.splitlines()
-        if not any(_mark(line).startswith(self.marks) for line in lines):
-            return text
-        return "\n".join("> " + line if _mark(line).startswith(self.marks) else line for line in lines)
-
-
-def _mark(line: str) -> str:
-    return " ".join(line.split()).casefold()
+        return self.filled({"prompt": prompt, "a": a, "b": b}).text
 
 
 def load_template(template: str | None) -> Template:
     """The template of a file; None is the one that comes with prefine, `tiny_world` that of the embedded teacher."""
-    if template is None:
-        path = Path(__file__).parent / "prompts" / "choice.txt"
-    elif template == "tiny_world":
+    if template == "tiny_world":
         from prefine import tiny_world
 
         path = tiny_world.choice_prompt_path()
     else:
-        path = Path(template)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PrefineError(f"choice: the template {path} cannot be read: {error.strerror}") from error
-    return Template(text.strip("\n"), str(path))
-
-
-def conversation(messages: Sequence[Message]) -> str:
-    """A prompt as text: a single user turn by itself, anything longer as a transcript."""
-    if len(messages) == 1 and messages[0]["role"] == "user":
-        return messages[0]["content"]
-    return "\n\n".join(f"{_SPEAKER.get(m['role'], m['role'])}: {m['content']}" for m in messages)
+        path = PROMPTS / "choice.txt" if template is None else Path(template)
+    return Template(read_template(path), str(path))
 
 
 def selection(n: int, answers: dict[tuple[int, int], Answer | None]) -> list[float | None]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from prefine.conditions import unasked
 from prefine.errors import PrefineError
-from prefine.label.base import Labeler, summary
+from prefine.label.base import Labeler, Labels, summary
 from prefine.models.held import release
 from prefine.progress import Progress, Step
 from prefine.recipe import Recipe
 from prefine.registry import labelers
 from prefine.rundir import Counts, StageDir
-from prefine.schema import Group, Score
+from prefine.schema import Group
 
 PART = 256
 """Prompts between two durable parts."""
@@ -30,6 +30,7 @@ def run(recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress) 
         raise PrefineError("label: no prompt has a response; add a generate section, or data with responses")
     try:
         facts = {labeler.name: dict(labeler.prepare(recipe)) for labeler in made}
+        _announce(made, facts, groups, progress)
         seconds = _label_all(made, groups, folder, progress)
         finished = list(folder.groups())
         for labeler in made:
@@ -40,6 +41,8 @@ def run(recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress) 
             }
             progress.line(_line(labeler.name, facts[labeler.name]))
     finally:
+        for labeler in made:
+            labeler.close()
         release()
     return _balance(len(groups), finished), {"labelers": facts}
 
@@ -48,6 +51,16 @@ def _check_names(made: list[Labeler]) -> None:
     for name, n in Counter(labeler.name for labeler in made).items():
         if n > 1:
             raise PrefineError(f"label.labelers: {n} labelers are called '{name}'; tell them apart with as_name")
+
+
+def _announce(made: list[Labeler], facts: dict[str, Any], groups: list[Group], progress: Progress) -> None:
+    """Say how many calls each judge takes, before the first one."""
+    for labeler in made:
+        calls = labeler.calls(groups)
+        if calls is not None:
+            facts[labeler.name]["calls_planned"] = calls
+            responses = sum(len(g.candidates) for g in groups)
+            progress.line(f"  {labeler.name}: {calls:,} calls for {responses:,} responses, second tries aside")
 
 
 def _label_all(made: list[Labeler], groups: list[Group], folder: StageDir, progress: Progress) -> dict[str, float]:
@@ -66,20 +79,21 @@ def _label_all(made: list[Labeler], groups: list[Group], folder: StageDir, progr
                 began = time.monotonic()
                 new.append(_checked(labeler, part, step))
                 seconds[labeler.name] += time.monotonic() - began
-            for scores in new:
-                for group, row in zip(part, scores, strict=True):
-                    for candidate, found in zip(group.candidates, row, strict=True):
-                        candidate.scores.extend(found)
+            for labels in new:
+                for group, found in zip(part, labels, strict=True):
+                    group.comparisons.extend(found.comparisons)
+                    for candidate, scores in zip(group.candidates, found.scores, strict=True):
+                        candidate.scores.extend(scores)
             folder.write_part(part)
     return seconds
 
 
-def _checked(labeler: Labeler, part: list[Group], step: Step) -> list[list[list[Score]]]:
+def _checked(labeler: Labeler, part: list[Group], step: Step) -> list[Labels]:
     # Who asked for which rating must not sway the one who gives it.
-    scores = labeler.score([unasked(group) for group in part], step)
-    if [len(row) for row in scores] != [len(g.candidates) for g in part]:
+    labels = labeler.label([unasked(group) for group in part], step)
+    if [len(found.scores) for found in labels] != [len(g.candidates) for g in part]:
         raise PrefineError(f"labeler '{labeler.name}' did not return one list of scores for each response")
-    return scores
+    return labels
 
 
 def _line(name: str, facts: dict[str, Any]) -> str:

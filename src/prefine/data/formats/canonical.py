@@ -7,6 +7,7 @@ from typing import Any
 from prefine.data.build import Source, to_bool, to_number
 from prefine.data.detect import Columns
 from prefine.data.messages import Dropped, list_of, map_of, text_of, to_messages
+from prefine.data.repeats import restore
 from prefine.registry import formats
 from prefine.schema import Candidate, Comparison, Group, Message, Score
 
@@ -20,7 +21,7 @@ class Canonical:
     Columns: messages, candidates (each with completion or text; id, scores, labels, generator if known), comparisons.
     """
 
-    rank = 1
+    rank = 10
     tells = "groups"
     columns = ("id", "group_id", "messages", "candidates", "comparisons", "task_meta", "source", "split")
 
@@ -29,12 +30,15 @@ class Canonical:
 
     def __call__(self, row: dict[str, Any], source: Source) -> Group:
         group = source.group(source.prompt(row.get("messages"), "messages"), row, self.columns)
-        group.source = {**_strings(row.get("source"), "source"), **group.source}
+        group.source |= _strings(row.get("source"), "source")
+        restore(group)
         ids: dict[str, str] = {}
         for item in list_of(row.get("candidates"), "candidates"):
             candidate = self._candidate(group, item, source)
             if isinstance(item, dict) and item.get("id"):
                 ids[str(item["id"])] = candidate.id
+        for candidate in group.candidates:
+            candidate.parent = ids.get(candidate.parent or "")
         for item in list_of(row.get("comparisons"), "comparisons"):
             group.comparisons.append(_comparison(item, ids, source.name))
         return group
@@ -58,10 +62,10 @@ class Canonical:
         made.finish_reason = (
             None if item.get("finish_reason") is None else text_of(item["finish_reason"], "finish_reason")
         )
-        n_tokens, made.avg_logprob = to_number(item.get("n_tokens"))[0], to_number(item.get("avg_logprob"))[0]
-        made.n_tokens = None if n_tokens is None or abs(n_tokens) > 2**53 else int(n_tokens)
+        made.n_tokens, made.avg_logprob = _whole(item.get("n_tokens")), to_number(item.get("avg_logprob"))[0]
         made.scores += [_score(s) for s in list_of(item.get("scores"), "scores")]
         made.labels = {k: to_bool(v) for k, v in map_of(item.get("labels"), "labels").items()}
+        made.parent = _optional(item.get("parent"), "parent")
         return made
 
 
@@ -77,6 +81,8 @@ def _score(item: Any) -> Score:
         _optional(item.get("aspect"), "aspect"),
         status if stored in (None, "ok") else text_of(stored, "status"),
         _optional(item.get("rationale"), "rationale"),
+        [text_of(k, "refs") for k in list_of(item.get("refs"), "refs")],
+        _whole(item.get("place")),
     )
 
 
@@ -87,7 +93,21 @@ def _comparison(item: Any, ids: dict[str, str], source: str) -> Comparison:
     if a not in ids or b not in ids or outcome not in OUTCOMES:
         raise Dropped("bad_comparison", f"{a} against {b}: {outcome}"[:80])
     judge = _optional(item.get("judge"), "judge") or source
-    return Comparison(ids[a], ids[b], outcome, judge, to_number(item.get("strength"))[0])
+    return Comparison(
+        ids[a],
+        ids[b],
+        outcome,
+        judge,
+        to_number(item.get("strength"))[0],
+        [to_number(p)[0] for p in list_of(item.get("orders"), "orders")],
+        _optional(item.get("rationale"), "rationale"),
+        [text_of(k, "refs") for k in list_of(item.get("refs"), "refs")],
+    )
+
+
+def _whole(value: Any) -> int | None:
+    number = to_number(value)[0]
+    return None if number is None or abs(number) > 2**53 else int(number)
 
 
 def _optional(value: Any, name: str) -> str | None:
