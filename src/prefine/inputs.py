@@ -100,13 +100,14 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
             for i, entry in enumerate(value):
                 digests = source_digests(Data(path=entry["path"]))
                 out.update({f"{prefix}.against.{i}.{name}": digest for name, digest in digests.items()})
-        elif key in ("model", "teacher", "tokenizer") and value is not None:
+        elif key in ("model", "teacher", "reference_model", "tokenizer") and value is not None:
             out[f"{prefix}.{key}"] = weights(Model(path=value) if isinstance(value, str) else Model(**value))
         elif key in ("name", "function", "valid") and isinstance(value, str) and ":" in value:
             out[f"{prefix}.{key}"] = function_digest(value)
         elif isinstance(value, str) and key != "name" and Path(value).is_file():
             out[f"{prefix}.{key}"] = sha256_file(Path(value))
-        elif isinstance(value, dict):
-            files = {f"{prefix}.{key}.{k}": v for k, v in value.items() if isinstance(v, str) and Path(v).is_file()}
+        elif isinstance(value, (dict, list)):
+            named = value.items() if isinstance(value, dict) else enumerate(value)
+            files = {f"{prefix}.{key}.{k}": v for k, v in named if isinstance(v, str) and Path(v).is_file()}
             out.update({name: sha256_file(Path(path)) for name, path in files.items()})
     return out

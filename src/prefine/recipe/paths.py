@@ -17,7 +17,7 @@ from prefine.registry import Registry, engines
 
 EMBEDDED = ("tiny-student", "tiny-teacher")
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
-MODEL_SETTINGS = ("path", "model", "teacher", "tokenizer")
+MODEL_SETTINGS = ("path", "model", "teacher", "reference_model", "tokenizer")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
 FILES = ("topics", "personas", "prices")
@@ -74,9 +74,9 @@ def path_checks(document: Document, folder: Path) -> None:
                 _check_file(
                     document, (*keys, name), value, folder, "file", ["tiny_world"] if name == "template" else []
                 )
-            elif name == "principle_texts" and isinstance(value, dict):
-                for title, path in value.items():
-                    if isinstance(path, str):
+            elif name in ("principle_texts", "aspects") and isinstance(value, (dict, list)):
+                for title, path in value.items() if isinstance(value, dict) else enumerate(value):
+                    if isinstance(path, str) and (name != "aspects" or path.endswith(".txt")):
                         _check_file(document, (*keys, name, title), path, folder, "text", [])
             elif name in ("function", "valid") and isinstance(value, str):
                 _check_function(document, (*keys, name), value)
