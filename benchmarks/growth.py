@@ -1,6 +1,7 @@
 """How one training micro-batch grows: with length, vocabulary, responses and model size; time and memory.
 
-    python benchmarks/growth.py
+    python benchmarks/growth.py            measures all points and draws docs/images/growth.svg
+    python benchmarks/growth.py --plot     draws alone
 
 Forward and backward pass of one prompt tree on a random Qwen3-shaped model, float32, in a process of its own for each
 point: CPU seconds of the second of two passes, and the peak of memory above what the process held with the model
@@ -12,18 +13,22 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PICTURE = HERE.parent / "docs" / "images" / "growth.svg"
 BASE = {"prompt": 256, "response": 256, "responses": 2, "vocabulary": 32768, "hidden": 256, "layers": 4}
+SHORT = {"prompt": 128, "response": 128}
 AXES = {
     "length": [{"prompt": n // 2, "response": n // 4} for n in (512, 1024, 2048, 4096, 8192)],
     "vocabulary": [{"vocabulary": n} for n in (32768, 65536, 131072, 262144)],
     "responses": [{"responses": n} for n in (2, 4, 8, 16)],
-    "model": [{"hidden": h, "layers": n} for h, n in ((256, 4), (512, 8), (768, 12), (1024, 16))],
+    "model": [{"hidden": h, "layers": n, **SHORT} for h, n in ((384, 6), (512, 8), (768, 12), (1024, 20))],
 }
+MODES = {"cascade": "a prompt once for its responses", "separate": "one response per row"}
 
 
 def point(spec: dict) -> dict:
@@ -34,6 +39,7 @@ def point(spec: dict) -> dict:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     from prefine.data.layout import Encoded
+    from prefine.models.masters import Masters
     from prefine.models.policy import Policy
     from prefine.models.trees import pack
     from prefine.train.trainer import peak_memory_mb, reset_peak_memory
@@ -53,6 +59,7 @@ def point(spec: dict) -> dict:
         tie_word_embeddings=True,
     )
     policy = Policy(Qwen3ForCausalLM(config))
+    policy.gather_in_place(Masters(policy.model).room)
     draw = torch.randint(3, spec["vocabulary"], (spec["prompt"] + spec["responses"] * spec["response"],)).tolist()
     answers = [draw[spec["prompt"] + i * spec["response"] :][: spec["response"]] for i in range(spec["responses"])]
     tree = Encoded(draw[: spec["prompt"]], answers, [[True] * len(x) for x in answers], {})
@@ -74,32 +81,80 @@ def point(spec: dict) -> dict:
     }
 
 
+def measure(axes: list[str], path: Path) -> None:
+    """Every point of the axes in a process of its own; rows of other axes stay as they are."""
+    from speed import facts
+
+    rows = [row for row in read(path) if row["axis"] not in axes]
+    known = {k: v for k, v in facts().items() if k != "python"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for axis in axes:
+        for change in AXES[axis]:
+            for mode in MODES:
+                spec = {**BASE, **change, "mode": mode}
+                command = [sys.executable, __file__, "--point", json.dumps(spec)]
+                found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
+                rows.append({"axis": axis, **spec, **found, **known})
+                print(axis, change, mode, found, flush=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("w", newline="") as file:
+                    writer = csv.DictWriter(file, list(rows[-1]))
+                    writer.writeheader()
+                    writer.writerows(rows)
+
+
+def read(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """Two rows of pictures, seconds and memory, with a column for each axis."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"svg.hashsalt": "growth", "svg.fonttype": "none", "font.size": 9})
+    across = {
+        "length": ("tokens of the tree", lambda r: int(r["prompt"]) + int(r["responses"]) * int(r["response"])),
+        "vocabulary": ("vocabulary", lambda r: int(r["vocabulary"])),
+        "responses": ("responses to a prompt", lambda r: int(r["responses"])),
+        "model": ("parameters (millions)", lambda r: int(r["parameters"]) / 1e6),
+    }
+    down = {"cpu_seconds": "CPU seconds", "memory_mb": "memory (MB)"}
+    figure, grid = plt.subplots(2, len(across), figsize=(13, 5.5), layout="constrained")
+    for column, (axis, (label, value)) in enumerate(across.items()):
+        for row, (field, unit) in enumerate(down.items()):
+            picture = grid[row][column]
+            for mode, name in MODES.items():
+                chosen = [r for r in rows if r["axis"] == axis and r["mode"] == mode]
+                picture.plot([value(r) for r in chosen], [float(r[field]) for r in chosen], marker="o", label=name)
+            picture.set_xlabel(label if row else "")
+            picture.set_ylabel("" if column else unit)
+            picture.set_xlim(left=0)
+            picture.set_ylim(bottom=0)
+            picture.grid(alpha=0.3)
+    grid[0][0].legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default=str(HERE / "results" / "growth.csv"))
     parser.add_argument("--axes", default=",".join(AXES), help="those to measure; rows of others stay as they are")
     parser.add_argument("--point", help="measure this one point, given as JSON")
+    parser.add_argument("--plot", action="store_true", help="only draw what was measured")
     a = parser.parse_args()
     if a.point:
         print(json.dumps(point(json.loads(a.point))))
         return
-    path, rows = Path(a.csv), []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["axis"] not in a.axes.split(",")]
-    for axis in a.axes.split(","):
-        for change in AXES[axis]:
-            for mode in ("cascade", "separate"):
-                spec = {**BASE, **change, "mode": mode}
-                command = [sys.executable, __file__, "--point", json.dumps(spec)]
-                found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                rows.append({"axis": axis, **spec, **found})
-                print(axis, change, mode, found, flush=True)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("w", newline="") as file:
-                    writer = csv.DictWriter(file, list(rows[0]))
-                    writer.writeheader()
-                    writer.writerows(rows)
+    if not a.plot:
+        measure(a.axes.split(","), Path(a.csv))
+    draw(read(Path(a.csv)), PICTURE)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,9 @@ def recipes_page() -> str:
         if section is not None:
             title = f"## `{name}`" + (" (a stage)" if name in STAGES else "")
             parts += [title, (section.__doc__ or "").strip(), _table(section, name)]
+            own = {s for f in Recipe.model_fields.values() if (s := _section_of(f))}
+            for inner in {s: 0 for f in section.model_fields.values() if (s := _section_of(f)) and s not in own}:
+                parts += [f"### `{inner.__name__.lower()}`", (inner.__doc__ or "").strip(), _table(inner)]
     return "\n\n".join(p.strip() for p in parts) + "\n"
 
 
@@ -85,7 +88,7 @@ def _value(field: FieldInfo, name: str, path: str) -> str:
         home = section.__name__.lower()
         return f"section, see [`{home}`](#{home}{'-a-stage' if home in STAGES else ''})"
     for pattern, registry in COMPONENTS.items():
-        if pattern[:2] == (path, name):
+        if pattern in ((path, name), (path, name, "*")):
             kind = registry.kind + "s"
             return f"{'list of blocks' if '*' in pattern else 'block'}, see [{kind}](components.md#{kind})"
     bounds = [str(m) for m in field.metadata]

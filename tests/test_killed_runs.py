@@ -46,10 +46,25 @@ def results(folder):
     return {str(p.relative_to(folder)): sha256_file(p) for p in found if "checkpoints" not in p.parts}
 
 
-def where(folder):
-    """The stage that a killed process was in."""
-    open_ones = [p for p in folder.glob("runs/*/*/*-*") if p.is_dir() and not (p / "_SUCCESS").exists()]
-    return open_ones[0].parent.name if open_ones else "between"
+def begun(folder):
+    """The folders of stages that have begun, and the name of the one that is not finished."""
+    found = [p for p in folder.glob("runs/*/*/*-*") if p.is_dir() and p.parent.name != "reference"]
+    return len(found), next((p.parent.name for p in found if not (p / "_SUCCESS").exists()), "between")
+
+
+def kill_within(process, folder, stages, seconds):
+    """SIGKILL at a random instant after so many stages and its first line; where it was, or None if it ended."""
+    log = folder / "log.txt"
+    silent = log.stat().st_size
+    while (begun(folder)[0] < stages or log.stat().st_size == silent) and process.poll() is None:
+        time.sleep(0.02)
+    try:
+        process.wait(timeout=random.SystemRandom().uniform(0, seconds))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return begun(folder)[1]
+    return None
 
 
 @pytest.mark.slow
@@ -62,20 +77,14 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(tmp_path, recipe,
     seconds = time.monotonic() - began
     want = results(whole)
     assert {Path(p).parts[2] for p in want} >= {"data", "generate", "label", "pair", "train"}
-    rng, stages = random.Random(), []
-    for _ in range(KILLS):
+    in_all, stages = begun(whole)[0], []
+    for k in range(KILLS):
         process = start(recipe, killed)
-        try:
-            process.wait(timeout=rng.uniform(0.1, 0.4) * seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            stages.append(where(killed))
-        else:
-            assert process.returncode == 0, (killed / "log.txt").read_text()[-2000:]
-            break
+        found = kill_within(process, killed, 1 + k * in_all // KILLS, 1.5 * seconds / in_all)
+        assert found is not None or process.returncode == 0, (killed / "log.txt").read_text()[-2000:]
+        stages += [found] if found else []
     record_property("killed_in", " ".join(stages))
     print(f"{recipe}: {seconds:.0f} s, killed in {stages}")
-    assert stages
+    assert len(set(stages)) > 2, "the kills fell into different stages"
     assert start(recipe, killed).wait() == 0, (killed / "log.txt").read_text()[-2000:]
     assert results(killed) == want

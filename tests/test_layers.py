@@ -14,6 +14,9 @@ LAYERS = [
         "conditions",
         "durable",
         "errors",
+        "ledger",
+        "ledger_rows",
+        "ordering",
         "progress",
         "recipe",
         "registry",
@@ -25,11 +28,11 @@ LAYERS = [
     {"data"},
     {"models"},
     {"engines"},
-    {"generate", "objectives", "pair"},
+    {"generate", "objectives", "pair", "prompts"},
     {"label", "train"},
     {"evaluate"},
     {"report"},
-    {"__main__", "cli", "demo", "inputs", "pipeline"},
+    {"__main__", "cli", "demo", "estimate", "inputs", "pipeline"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -198,7 +198,7 @@ def test_a_variant_goes_on_from_an_earlier_one(recipe_file):
         '  second: {model.path: "variant:first"}\n'
         '  third: {model.path: "variant:second", data.path: "variant:second/label", generate: null, label: null}\n'
     )
-    rows = [{"prompt": f"say {w}", "completion": w} for w in "tea sun cup hat dog box pen sky".split()]
+    rows = [{"prompt": f"say {w}", "completion": w} for w in ["tea", "sun", "cup", "hat", "dog", "box", "pen", "sky"]]
     recipe_file.with_name("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe_file.write_text(text)
     with pytest.raises(PrefineError, match="the train stage of the variant 'first' is not finished"):

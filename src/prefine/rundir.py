@@ -42,7 +42,9 @@ from prefine.schema import (
 PACKAGES = ("prefine", "torch", "transformers", "tokenizers", "accelerate", "peft", "datasets", "pyarrow", "numpy")
 
 
-ASIDE = ("manifest.json", "_SUCCESS", "checkpoints", "trackers", "wandb")
+ASIDE = (".lock", "manifest.json", "_SUCCESS", "checkpoints", "trackers", "wandb")
+READ_AT_ONCE = 512
+"""Rows that are objects at the same time when a part is read."""
 
 
 class Counts:
@@ -114,7 +116,9 @@ class StageDir:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for part in self.parts:
-            yield from pq.read_table(part).to_pylist()
+            with pq.ParquetFile(part) as file:
+                for batch in file.iter_batches(batch_size=READ_AT_ONCE):
+                    yield from batch.to_pylist()
 
     def _aside(self, path: Path) -> bool:
         """Files that are no part of the result: the manifest itself, checkpoints, what trackers keep."""

@@ -13,7 +13,7 @@ from prefine.data.messages import MAX_CHARACTERS
 from prefine.errors import PrefineError
 from prefine.recipe import Data
 from prefine.rundir import to_table
-from tests.data.formats.test_formats import SIGNATURES
+from tests.data.formats.test_formats import BY_NAME_ONLY, SIGNATURES
 
 TEXT = st.one_of(st.text(max_size=8), st.sampled_from(["", " ", "\x00", "\ud800", "\u202e", "\n\nHuman:", "5e-7"]))
 ROWS = {
@@ -27,8 +27,41 @@ ROWS = {
         "task": "chat",
     },
     "alpaca": {"instruction": "Hi", "input": "", "output": "a", "system": "s", "history": [["a", "b"]]},
+    "ultrafeedback_raw": {
+        "source": "flan",
+        "instruction": "Hi",
+        "models": ["m"],
+        "completions": [
+            {"model": "m", "response": "a", "annotations": {"honesty": {"Rating": "5"}}, "overall_score": 10},
+        ],
+    },
+    "pku_safe_rlhf": {
+        **SIGNATURES["pku_safe_rlhf"],
+        "response_0_source": "m",
+        "response_0_harm_category": {"x": True},
+        "response_1_severity_level": 1,
+    },
+    "shp": {**SIGNATURES["shp"], "c_root_id_A": "x", "c_root_id_B": "y", "score_A": 1, "score_B": 2},
+    "stackexchange_raw": {**SIGNATURES["stackexchange_raw"], "metadata": ["https://example.org"]},
+    "tldr_comparisons": {**SIGNATURES["tldr_comparisons"], "worker": "w", "extra": {"confidence": 3}},
+    "alma_triplets": {
+        "translation": {**SIGNATURES["alma_triplets"]["translation"], "alma_en_kiwi": 0.5, "required_directions": ""}
+    },
+    "maple": {**SIGNATURES["maple"], "score_annotator_a": 1, "src_lang": "de", "tgt_lang": "en", "language_pair": "x"},
+    "mt_pref": BY_NAME_ONLY["mt_pref"],
+    "clair": {**SIGNATURES["clair"], "chosen_id": "1", "rejected_id": "2"},
+    "nemo_dpo": {**SIGNATURES["nemo_dpo"], "chosen_reward": 1, "rejected_reward": 2},
+    "alpacaeval_annotations": {**SIGNATURES["alpacaeval_annotations"], "generator_1": "m", "annotator": "j"},
+    "listwise": {
+        "prompt": "Hi",
+        "responses": ["a"],
+        "scores": [1],
+        "models": ["m"],
+        "response_ids": ["1"],
+        "scores_x": [2],
+        "task_meta": {"k": "v"},
+    },
     "trl_preference": {"prompt": "Hi", "chosen": "a", "rejected": "b", "score_chosen": 2, "score_rejected": 1},
-    "listwise": {"prompt": "Hi", "responses": ["a"], "scores": [1], "scores_x": [2], "task_meta": {"k": "v"}},
 }
 LEAF = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXT)
 CANDIDATE = ["id", "text", "completion", "scores", "labels", "generator", "finish_reason", "n_tokens", "a", "outcome"]

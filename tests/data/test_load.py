@@ -71,6 +71,31 @@ def test_golden_numbers_of_gsm8k_solutions():
         ),
         ("alpaca_en_demo.json.gz", "alpaca", 999, lambda gs: all(len(g.candidates) >= 1 for g in gs)),
         ("sharegpt_dummy_500.json.gz", "sharegpt", 500, lambda gs: len({g.messages[0]["content"] for g in gs}) == 52),
+        ("hh_rlhf_test.jsonl.gz", "hh_prompt", 500, lambda gs: sum(len(g.comparisons) for g in gs) == 500),
+        (
+            "stack_exchange_paired_25.json.gz",
+            "stackexchange_paired",
+            25,
+            lambda gs: sum(len(g.comparisons) for g in gs) == 25,
+        ),
+        (
+            "self_instruct_seed_tasks.jsonl.gz",
+            "self_instruct_seed",
+            175,
+            lambda gs: sum(len(g.candidates) for g in gs) == 175,
+        ),
+        (
+            "wmt_de_en_valid.json.gz",
+            "alma_parallel",
+            1002,
+            lambda gs: all(g.task == "translation" and g.task_meta["tgt_lang"] == "en" for g in gs),
+        ),
+        (
+            "gsm8k_train_1000.jsonl.gz",
+            "question_answer",
+            1000,
+            lambda gs: all(g.task_meta["reference"].replace(",", "").lstrip("-").isdigit() for g in gs),
+        ),
         ("cnn_dailymail_summaries_200.jsonl.gz", "prompt_completion", 200, lambda gs: len(gs) == 195),
     ],
 )
@@ -120,6 +145,13 @@ def test_every_row_is_counted(tmp_path):
         "missing_prompt": 1,
     }
     assert loaded.dropped_rows["identical_responses"] == ["rows.jsonl#3"]
+
+
+def test_what_was_noticed_in_a_dropped_row_does_not_count(tmp_path):
+    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
+    rows = [{"prompt": turns, "chosen": text, "rejected": "no"} for text in ("yes", " ")]
+    counts = load(Data(path=write(tmp_path, rows))).counts
+    assert counts.dropped == {"empty_response": 1} and counts.extra["merged_turns"] == 1
 
 
 def test_too_many_dropped_rows_stop_with_the_reasons(tmp_path):

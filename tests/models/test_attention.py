@@ -157,7 +157,7 @@ def test_what_trees_do_is_done(in_trees, harmless):
         ({"softcap": 50.0}, "softcap"),
         ({"s_aux": torch.zeros(4)}, "s_aux"),
         ({"position_bias": torch.zeros(1)}, "position_bias"),
-        ({"sliding_window": 9}, "window of 9 tokens is shorter than a path of 10"),
+        ({"sliding_window": 9}, "window of 9 tokens, shorter than a path of 10"),
         ({"dropout": 0.1}, "dropout"),
         ({"mask": torch.zeros(1, 1, 13, 13)}, "mask"),
         ({"value_width": 4}, "another width"),

@@ -9,9 +9,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from prefine.errors import PrefineError
-from prefine.models import policy as policies
+from prefine.models import layouts
+from prefine.models.layouts import choose_layout, plain_logps
 from prefine.models.masters import Masters
-from prefine.models.policy import Policy, choose_layout, plain_logps
+from prefine.models.policy import Policy
 from prefine.models.trees import longest_path, pack
 from tests.models import test_trees
 from tests.models.test_trees import VOCABULARY, items
@@ -166,6 +167,7 @@ def test_families_that_need_another_way(kind):
     policy = Policy(build(kind))
     layout = choose_layout(policy, items())
     assert layout.mode == OTHERS[kind], layout.reason
+    assert layout.fused or kind in ("doge", "lfm2"), layout.reason
     assert error_of(policy, layout.mode, items()) < (5e-5 if kind == "recurrent_gemma" else 1e-5)
 
 
@@ -238,9 +240,33 @@ def test_a_window_that_no_path_exceeds_is_no_hindrance(kind, changes):
 
 def test_the_window_of_a_model_inside_another():
     text = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "num_hidden_layers": 2}
-    assert policies._window(AutoConfig.for_model("gemma3", text_config=text)) == 8
+    assert layouts._window(AutoConfig.for_model("gemma3", text_config=text)) == 8
     text["layer_types"] = ["full_attention"] * 2
-    assert policies._window(AutoConfig.for_model("gemma3", text_config=text)) is None
+    assert layouts._window(AutoConfig.for_model("gemma3", text_config=text)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "rope", "most"),
+    [
+        ("phi3", {"rope_type": "longrope", "original_max_position_embeddings": 12, "factor": 2.0}, 12),
+        ("llama", {"rope_type": "dynamic", "factor": 2.0}, 12),
+    ],
+)
+def test_positions_that_change_with_the_longest_text(kind, rope, most):
+    """A long neighbor would change a short text's numbers, in rows of their own too; below the limit none does."""
+    if kind == "phi3":
+        rope = {**rope, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope = {**rope, "rope_theta": 10000.0}
+    changes = {"max_position_embeddings": most, "original_max_position_embeddings": most}
+    policy = Policy(build(kind, rope_parameters=rope, rope_scaling=rope, **changes))
+    short, long = items([(4, (3, 5)), (4, (6, 14))])
+    with torch.no_grad():
+        alone = policy.logps(pack([short], mode="separate"))
+        together = policy.logps(pack([short, long], mode="separate"))[:2]
+    assert (alone - together).abs().max() > 1e-3
+    with pytest.raises(PrefineError, match=f"more than {most} tokens, and the longest has 18"):
+        choose_layout(policy, [short, long])
+    assert choose_layout(policy, [short, short]).mode == "cascade"
 
 
 def test_a_recipe_may_ask_for_separate_rows():
@@ -250,7 +276,7 @@ def test_a_recipe_may_ask_for_separate_rows():
 
 def test_a_model_that_no_layout_fits_is_an_error(monkeypatch):
     policy = Policy(build("llama"))
-    monkeypatch.setattr(policies, "plain_logps", lambda policy, batch: plain_logps(policy, batch) * 1.01)
+    monkeypatch.setattr(layouts, "plain_logps", lambda policy, batch: plain_logps(policy, batch) * 1.01)
     with pytest.raises(PrefineError, match="several responses at once"):
         choose_layout(policy, items())
 

@@ -4,24 +4,34 @@ import pytest
 import torch
 
 from prefine.models import head as head_module
-from prefine.models.head import Head, find_head, token_logps
+from prefine.models.head import WITH_SLOPE, WITHOUT, Head, find_head, row_statistics, token_logps
+from prefine.models.token_statistics import logit_statistics
 
 
-def plain(hidden, head, labels):
+def logits(hidden, head):
     z = hidden @ head.weight.t() + (head.bias if head.bias is not None else 0.0)
     z = z * head.scale
     if head.softcap is not None:
         z = head.softcap * torch.tanh(z / head.softcap)
-    return torch.log_softmax(z, -1).gather(1, labels[:, None]).squeeze(1)
+    return z
 
 
-@pytest.mark.parametrize("kept_rows", [0, 20, 1000])
+def plain(hidden, head, labels):
+    return torch.log_softmax(logits(hidden, head), -1).gather(1, labels[:, None]).squeeze(1)
+
+
+@pytest.fixture(params=[0, 20, 1000], ids="{} rows kept".format)
+def small_tiles(request, monkeypatch):
+    """Groups of 16 rows and tiles of 9 columns: 50 rows and 31 columns take several, the last ones narrower."""
+    monkeypatch.setattr(head_module, "KEPT_BYTES", {"cpu": request.param * 31 * 8})
+    monkeypatch.setattr(head_module, "ROWS_IN_TILE", {"cpu": 16})
+    monkeypatch.setattr(head_module, "LOGITS_IN_CHUNK", {"cpu": 16 * 9})
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (2.0, 3.0)])
-def test_values_and_gradients_equal_the_full_computation(monkeypatch, bias, scale, softcap, frozen, kept_rows):
-    monkeypatch.setattr(head_module, "KEPT_BYTES", kept_rows * 31 * 8)
-    monkeypatch.setattr(head_module, "LOGITS_IN_CHUNK", 0)  # 16 rows a chunk: 50 rows take several
+def test_values_and_gradients_equal_the_full_computation(small_tiles, bias, scale, softcap, frozen):
     torch.manual_seed(0)
     labels = torch.randint(0, 31, (50,))
     coefficients = torch.randn(50, dtype=torch.float64)
@@ -36,6 +46,42 @@ def test_values_and_gradients_equal_the_full_computation(monkeypatch, bias, scal
         grads.append([logps.detach(), *(x.grad for x in (hidden, weight, b) if x is not None and x.requires_grad)])
     for got, want in zip(grads[1], grads[0], strict=True):
         assert torch.allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (2.0, 3.0)])
+def test_all_statistics_by_tiles_equal_their_definitions(small_tiles, scale, softcap, frozen):
+    torch.manual_seed(0)
+    labels = torch.randint(0, 31, (50,))
+    runs = []
+    for tiled in (False, True):
+        torch.manual_seed(1)
+        hidden = torch.randn(50, 8, dtype=torch.float64, requires_grad=True)
+        weight = torch.randn(31, 8, dtype=torch.float64, requires_grad=not frozen)
+        head = Head(weight, torch.randn(31, dtype=torch.float64), scale, softcap)
+        if tiled:
+            found = row_statistics(hidden, head, labels, WITH_SLOPE | WITHOUT)
+        else:
+            found = logit_statistics(logits(hidden, head), labels, WITH_SLOPE | WITHOUT)
+        assert {k for k, v in found.items() if v.requires_grad} == WITH_SLOPE
+        sum(((i + 1) * found[name] * torch.linspace(-1, 1, 50)).sum() for i, name in enumerate(WITH_SLOPE)).backward()
+        grads = {"by hidden": hidden.grad, **({} if frozen else {"by weight": weight.grad})}
+        runs.append({**{k: v.detach() for k, v in found.items()}, **grads})
+    want, got = runs
+    assert want.keys() == got.keys() and 0 < want["hits"].sum() < 50
+    for name, value in want.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-9, atol=1e-9)
+
+
+def test_a_second_backward_pass_finds_what_the_first_found(small_tiles):
+    """The products that were kept have been overwritten; they are computed again."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(50, 8, requires_grad=True), torch.randn(31, 8, requires_grad=True)
+    total = token_logps(hidden, Head(weight), torch.randint(0, 31, (50,))).sum()
+    first = torch.autograd.grad(total, (hidden, weight), retain_graph=True)
+    again = torch.autograd.grad(total, (hidden, weight))
+    for one, two in zip(first, again, strict=True):
+        assert torch.allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 def test_far_apart_logits_stay_finite():

@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prefine.errors import PrefineError
-from prefine.models.load import device, load_model, load_tokenizer, model_digest, resolve, set_threads
+from prefine.models import load
+from prefine.models.layouts import choose_layout
+from prefine.models.load import add_lora, device, load_model, load_tokenizer, model_digest, resolve, set_threads
 from prefine.models.policy import Policy
 from prefine.models.trees import pack
 from prefine.recipe import Model
-from tests.models.test_trees import items, tiny
+from tests.models.test_trees import gradients, items, tiny
 
 
 def test_embedded_models_load_by_name():
@@ -76,15 +78,62 @@ def test_bfloat16_compute_is_near_float32():
     assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
 
 
-def test_threads_follow_the_recipe(monkeypatch):
+@pytest.fixture
+def sixteen_cores(monkeypatch, tmp_path):
+    """A machine of 16 cores, without a container's limit; torch's threads are as before at the end."""
     before = torch.get_num_threads()
-    try:
-        assert set_threads(1) == 1
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        monkeypatch.setattr(os, "cpu_count", lambda: 2)
-        assert set_threads(None) == 1
-    finally:
-        torch.set_num_threads(before)
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    monkeypatch.setattr(load, "CPU_LIMIT", tmp_path / "cpu.max")
+    yield tmp_path / "cpu.max"
+    torch.set_num_threads(before)
+
+
+def test_threads_are_half_of_the_cores_that_are_ours(sixteen_cores, monkeypatch):
+    assert set_threads(None) == torch.get_num_threads() == 8
+    sixteen_cores.write_text("max 100000\n")
+    assert set_threads(None) == 8
+    sixteen_cores.write_text("600000 100000\n")
+    assert set_threads(None) == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert set_threads(None) == 1
+    sixteen_cores.unlink()
+    assert set_threads(None) == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 7}, raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    assert set_threads(None) == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert set_threads(None) == 3
+
+
+def test_the_user_decides_on_threads(sixteen_cores, monkeypatch):
+    assert set_threads(2) == torch.get_num_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert set_threads(None) == 2
+    assert set_threads(3) == 3
+
+
+def test_an_adapter_of_dora_has_the_numbers_of_plain_forwards():
+    """With a length that is no longer that of the start, and with the last layer for the rows alone that are read."""
+    policy = Policy(add_lora(tiny("llama"), Model(path="x", lora_r=4, lora_use_dora=True)))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name or "magnitude" in name:
+                weight.add_(0.3 * torch.randn_like(weight))
+    coefficients = torch.linspace(-1, 1, 11)
+    want, want_grads = gradients(policy, items(), coefficients, plain=True)
+    got, got_grads = gradients(policy, pack(items(), mode="cascade"), coefficients)
+    assert any("magnitude" in name for name in want_grads) and not any(
+        "base" in n for n in want_grads if "layer.w" in n
+    )
+    assert torch.allclose(got, want, rtol=1e-5, atol=1e-5)
+    assert got_grads.keys() == want_grads.keys()
+    for name, grad in want_grads.items():
+        assert (got_grads[name] - grad).norm() <= 1e-5 * grad.norm() + 1e-7, name
+    assert choose_layout(policy, items(), gradients=True).mode == "cascade"
 
 
 def test_an_adapter_remembers_what_is_below_it(tmp_path, tiny_model_dir):

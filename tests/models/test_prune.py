@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from prefine.models.policy import Policy, plain_logps
+from prefine.models.layouts import plain_logps
+from prefine.models.policy import Policy
 from prefine.models.prune import LastLayer, last_layer
 from prefine.models.trees import pack
 from tests.models.test_trees import gradients, items, tiny

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from prefine.errors import PrefineError
+from prefine.models.layouts import choose_layout
 from prefine.models.load import load_model
 from prefine.models.masters import Masters
-from prefine.models.policy import Policy, choose_layout
+from prefine.models.policy import Policy
 from prefine.models.trees import pack
 from prefine.recipe import Model
 from tests.models.test_trees import items

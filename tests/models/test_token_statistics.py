@@ -55,8 +55,10 @@ def parts(bias, scale, softcap, vocabulary=V, seed=1, dtype=torch.float64):
 
 @pytest.fixture(params=[0, V * 20, 1 << 22], ids=["16 rows", "20 rows", "all rows"])
 def chunked(request, monkeypatch):
-    """Rows in a chunk; 50 rows are no multiple of the first two."""
-    monkeypatch.setattr(head_module, "LOGITS_IN_CHUNK", request.param)
+    """Rows in a chunk; 50 rows are no multiple of the first two. Tiles are small, and some of their products kept."""
+    monkeypatch.setattr(head_module, "LOGITS_IN_CHUNK", {"cpu": request.param})
+    monkeypatch.setattr(head_module, "ROWS_IN_TILE", {"cpu": 16})
+    monkeypatch.setattr(head_module, "KEPT_BYTES", {"cpu": V * 8 * 20})
     return max(16, request.param // V)
 
 

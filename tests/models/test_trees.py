@@ -5,7 +5,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from prefine.data.chat import Encoded
-from prefine.models.policy import Policy, choose_layout, plain_logps
+from prefine.models.layouts import choose_layout, plain_logps
+from prefine.models.policy import Policy
 from prefine.models.trees import micro_batches, pack, tree_size
 
 VOCABULARY = 64

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from prefine.data.chat import Encoded
 from prefine.models.policy import Policy
+from prefine.models.trees import tree_size
 from prefine.progress import Progress
 from prefine.recipe import Train
 from prefine.registry import objectives
@@ -85,7 +86,7 @@ def make_trainer(
     folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint
 ):
     lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
-    mode = settings.pop("mode", "cascade")
+    mode, short = settings.pop("mode", "cascade"), settings.pop("short_of_memory", None)
     train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})
     objective = objectives.build(block)
     objective.start_loss = lambda: None  # the reference numbers are made up
@@ -94,7 +95,7 @@ def make_trainer(
     if objective.statistics & {"seq_kl", "divergence"}:
         other = make_policy(seed=1).to(policy.causal.dtype).requires_grad_(False).eval()
         policy.compare_with(other, divergence=getattr(objective, "token_divergence", None))
-    return Trainer(
+    trainer = Trainer(
         policy,
         objective,
         train,
@@ -106,6 +107,21 @@ def make_trainer(
         fingerprint={"objective": block, **fingerprint},
         progress=Progress.silent(),
     )
+    if short:
+        run_short(trainer, *short)
+    return trainer
+
+
+def run_short(trainer, rank: int, tokens: int) -> None:
+    """Let one process run out of memory on micro-batches of more than so many tokens."""
+    numbers = trainer.passes._numbers
+
+    def limited(part, *more):
+        if trainer.rank == rank and sum(tree_size(item.encoded) for item in part.items) > tokens:
+            raise torch.OutOfMemoryError("made up")
+        return numbers(part, *more)
+
+    trainer.passes._numbers = limited
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -118,5 +134,6 @@ if __name__ == "__main__":
     job = make_trainer(target, json.loads(sys.argv[2]), json.loads(sys.argv[3]))
     print("ready", flush=True)
     job.run()
+    print(f"micro-batches of {job.passes.max_tokens}", flush=True)
     if job.accelerator.is_main_process:
         save_file({k: v for k, v in weights(job).items()}, target / "final.safetensors")

@@ -21,7 +21,7 @@ def start():
 def test_the_free_memory_decides(monkeypatch, start):
     policy, masters, items = start
     kept = budget._kept_for_a_token(policy, items, "cascade")
-    fixed = 12 * sum(p.numel() for p in masters.named.values()) + budget.KEPT_BYTES
+    fixed = 12 * sum(p.numel() for p in masters.named.values()) + budget.KEPT_BYTES["cpu"]
     monkeypatch.setattr(budget, "free_bytes", lambda device: int((fixed + 1000 * kept) / 0.8))
     found = find_budget(policy, masters, items, "cascade", "auto")
     assert found.max_tokens == pytest.approx(1000, abs=1)

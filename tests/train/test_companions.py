@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from prefine.errors import PrefineError
+from prefine.models.layouts import plain_logps
 from prefine.models.load import load_model, load_tokenizer
-from prefine.models.policy import Policy, plain_logps
+from prefine.models.policy import Policy
 from prefine.pipeline import run_recipe
 from prefine.progress import Progress
 from prefine.registry import objectives

@@ -1,5 +1,6 @@
 """However a global batch is cut into micro-batches, rows and processes, its gradient is one: for every objective."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from prefine.errors import PrefineError
+from prefine.models.logps import policy_token_logps
 from prefine.models.trees import pack
 from prefine.objectives.base import Objective, Output
 from prefine.registry import objectives
+from prefine.train.stage import checkpoint_activations
 from tests.train.job import block_of, make_policy, make_trainer
 
 EVERY = sorted(objectives.entries())
@@ -81,6 +85,53 @@ def test_in_float32_and_in_two_processes_too(tmp_path):
     for name in EVERY:
         far[name, "2 processes"] = gap(load_file(tmp_path / f"{name}.one"), load_file(tmp_path / f"{name}.two"))
     assert {k: v for k, v in far.items() if not v <= 1e-6} == {}
+
+
+def moved_adapter():
+    """A policy whose adapter is no longer zero, and whose numbers are not those of its start."""
+    policy = make_policy(lora=True).double()
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.3)
+    return policy
+
+
+@pytest.mark.parametrize(("name", "more"), [("dpo", {}), ("kto", {}), ("ld_dpo", {"ld_alpha": 0.5}), ("tdpo", {})])
+def test_a_reference_in_the_step_equals_a_pass_before(tmp_path, name, more):
+    """With checkpointed activations, too: then the backward pass calls the policy's layers again."""
+    found = []
+    for stored, checkpointed in ((True, False), (False, False), (False, True)):
+        policy = moved_adapter()
+        if checkpointed:
+            checkpoint_activations(policy)
+        settings = {"batch_size": 16, "max_tokens": 120, "max_grad_norm": 1e9}
+        trainer = make_trainer(tmp_path / str(stored), block_of(name, **more), settings, n=16, policy=policy)
+        if "seq_kl" in trainer.objective.statistics:
+            policy.compare_with(policy)
+        encoded = [item.encoded for item in trainer.items]
+        with policy.as_reference():
+            before = policy_token_logps(policy, encoded, max_tokens=1, mode="cascade")
+        for item, tokens in zip(trainer.items, before, strict=True):
+            item.ref_token_logps = tokens if stored else []
+            item.ref_logps = [math.fsum(t) for t in tokens] if stored else []
+        policy.train()
+        sums, _ = trainer.passes.backward(trainer.items, trainer._seed)
+        grads = {n: p.grad.clone() for n, p in trainer._trainable().items()}
+        policy.eval()
+        found.append((grads, sums["loss"], trainer.passes.sums(trainer.items)[0]["loss"]))
+    want, *others = found
+    for got in others:
+        assert gap(want[0], got[0]) <= 1e-6
+        assert got[1:] == pytest.approx(want[1:], rel=1e-6)
+
+
+def test_without_an_adapter_there_is_no_reference_in_the_step(tmp_path):
+    trainer = make_trainer(tmp_path, block_of("dpo"), {})
+    trainer.items[0].ref_logps = []
+    with pytest.raises(PrefineError, match="a policy without an adapter gives none"):
+        trainer.passes.sums(trainer.items[:1])
 
 
 class Contrast(Objective):

@@ -8,8 +8,9 @@ import torch
 
 from prefine.errors import PrefineError
 from prefine.models import reference
+from prefine.models.layouts import plain_logps
 from prefine.models.load import load_model, load_tokenizer
-from prefine.models.policy import Policy, plain_logps
+from prefine.models.policy import Policy
 from prefine.pipeline import compute_reference, run_recipe
 from prefine.progress import Progress
 from prefine.recipe import Recipe
@@ -139,6 +140,20 @@ def test_reference_log_probs_are_stored_verified_and_shared(tmp_path, tiny_model
     pq.write_table(table.set_column(1, "token_logps", wrong), part)
     with pytest.raises(PrefineError, match="stored reference log-prob"):
         train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.3}}))
+
+
+def test_a_reference_at_each_step_needs_no_store(tmp_path, tiny_model_dir, pairs_file):
+    logs = []
+    for way in ("store", "step"):
+        changes = {"model": {"lora_r": 4}, "name": way, "train": {"reference": way, "logging_steps": 1}}
+        done = train(recipe(tmp_path, tiny_model_dir, pairs_file, **changes))
+        assert (tmp_path / "runs" / way / "reference").exists() == (way == "store")
+        logs.append([{k: v for k, v in m.items() if k != "seconds"} for m in metrics(done)])
+    assert len(logs[0]) == len(logs[1]) > 8
+    for stored, fresh in zip(*logs, strict=True):
+        assert fresh == pytest.approx(stored, rel=1e-4, abs=1e-5)
+    with pytest.raises(PrefineError, match=r"train\.reference: 'step' needs an adapter"):
+        train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"reference": "step"}))
 
 
 def test_the_reference_alone_and_then_the_training(tmp_path, tiny_model_dir, pairs_file, monkeypatch):

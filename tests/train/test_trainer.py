@@ -39,11 +39,18 @@ def start(folder, name, settings, processes=1, **kwargs):
     )
 
 
-@pytest.mark.parametrize("name", ["pad", "beta_dpo"])
-def test_two_processes_train_as_one(tmp_path, name):
+@pytest.mark.parametrize(("name", "short"), [("pad", None), ("pad", [1, 60]), ("beta_dpo", [0, 60])])
+def test_two_processes_train_as_one(tmp_path, name, short):
+    """Even if one of them runs out of memory: then both go on with smaller micro-batches."""
     settings = {"max_tokens": 100, "num_train_epochs": 1.0}
+    said = {}
     for folder, processes in (("one", 1), ("two", 2)):
-        assert start(tmp_path / folder, name, settings, processes).wait(timeout=240) == 0
+        unlike = {"short_of_memory": short} if processes == 2 else {}
+        with start(tmp_path / folder, name, {**settings, **unlike}, processes, stdout=subprocess.PIPE) as job:
+            said[folder] = job.communicate(timeout=240)[0].decode().split("ready\n")[-1]
+        assert job.returncode == 0
+    assert said["one"].count("micro-batches of 100") == 1
+    assert said["two"].count(f"micro-batches of {50 if short else 100}") == 2
     one, two = (load_file(tmp_path / f / "final.safetensors") for f in ("one", "two"))
     begin = {n: p for n, p in make_policy().model.named_parameters()}
     for key, value in one.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol
@@ -29,8 +30,11 @@ class Format(Protocol):
         """True when the table looks like this format."""
         ...
 
-    def __call__(self, row: dict[str, Any], source: Source) -> Group:
-        """The group of a row; raises `Dropped` with the reason when the row cannot be used."""
+    def __call__(self, row: dict[str, Any], source: Source) -> Group | list[Group]:
+        """The group of a row, or its groups; raises `Dropped` with the reason when the row cannot be used.
+
+        A format of one data set may also have the attributes `license` and `url`, which become part of the source.
+        """
         ...
 
 
@@ -101,21 +105,24 @@ def _is_message(value: dict[str, Any]) -> bool:
 _MORE = {"groups": 0, "preferences": 1, "responses": 2, "prompts": 3}
 
 
-def detect(rows: Iterable[dict[str, Any]], where: str, wanted: str | None = None) -> tuple[str, Format]:
+def detect(
+    rows: Iterable[dict[str, Any]], where: str, wanted: str | None = None, settings: dict[str, Any] | None = None
+) -> tuple[str, Format]:
     """The name and an instance of the format of `rows`; with `wanted` that one, if its columns are there.
 
     The first match in the order of `rank` wins. It is an error when another match tells as much about a row and
-    uses columns that the first one would ignore.
+    uses columns that the first one would ignore. `settings` are those of the format's constructor.
     """
     table = Columns(list(rows))
     if wanted is not None:
-        return _forced(wanted, table, where)
+        return _forced(wanted, table, where, settings or {})
     known = {name: entry.load()() for name, entry in formats.entries().items()}
     found = sorted(((n, f) for n, f in known.items() if f.matches(table)), key=lambda nf: nf[1].rank)
     if not found:
         raise PrefineError(
-            f"{where}: no known format has these columns: {table.describe() or 'none'}. {_advice(table)}Rename the "
-            f"columns, or name one of the formats with data.format (--format on the command line): {', '.join(known)}"
+            f"{where}: no known format has these columns: {table.describe() or 'none'}. "
+            f"{_advice(table) or _nearest(known, table)}Rename the columns, or name one of the formats with "
+            f"data.format (--format on the command line): {', '.join(known)}"
         )
     name, best = found[0]
     rivals = [
@@ -126,7 +133,7 @@ def detect(rows: Iterable[dict[str, Any]], where: str, wanted: str | None = None
             f"{where}: the columns {table.describe()} fit the formats {', '.join([name, *rivals])}; choose one with "
             f"data.format (--format on the command line)"
         )
-    return name, best
+    return name, formats.build({"name": name, **settings}) if settings else best
 
 
 def _advice(table: Columns) -> str:
@@ -138,12 +145,29 @@ def _advice(table: Columns) -> str:
     return ""
 
 
+def _nearest(known: dict[str, Format], table: Columns) -> str:
+    """The format that shares most columns with the table, the most general of several, and what may be misspelled."""
+
+    def spelled(name: str) -> list[tuple[str, str]]:
+        missing = [c for c in known[name].columns if c not in table]
+        others = [c for c in table.kinds if c not in known[name].columns]
+        close = [(difflib.get_close_matches(c, missing, n=1, cutoff=0.75), c) for c in others]
+        return [(c, found[0]) for found, c in close if found]
+
+    fits = {name: len(_present(form, table)) + len(spelled(name)) for name, form in known.items()}
+    best = max(known, key=lambda name: (fits[name], known[name].rank))
+    if not fits[best]:
+        return ""
+    wrong = "; ".join(f"'{c}' may be meant as '{meant}'" for c, meant in spelled(best))
+    return f"The nearest is '{best}' ({', '.join(known[best].columns)}){f': {wrong}' if wrong else ''}. "
+
+
 def _present(form: Format, table: Columns) -> set[str]:
     return {c for c in form.columns if c in table}
 
 
-def _forced(name: str, table: Columns, where: str) -> tuple[str, Format]:
-    form: Format = formats.build({"name": name})
+def _forced(name: str, table: Columns, where: str, settings: dict[str, Any]) -> tuple[str, Format]:
+    form: Format = formats.build({"name": name, **settings})
     if table.rows and not _present(form, table):
         raise PrefineError(
             f"{where}: format '{name}' reads the columns {', '.join(form.columns)}; found: {table.describe() or 'none'}"

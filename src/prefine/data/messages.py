@@ -33,7 +33,7 @@ def text_of(value: Any, name: str) -> str:
     if value is None:
         raise Dropped(f"missing_{name}")
     if isinstance(value, list) and value and all(isinstance(p, dict) and p.get("type") == "text" for p in value):
-        return "".join(text_of(p.get("text"), name) for p in value)
+        return "".join(text_of(p.get("text", p.get("value")), name) for p in value)
     if not isinstance(value, str):
         raise Dropped(f"bad_type_{name}", f"{type(value).__name__} where text is expected")
     if len(value) > MAX_CHARACTERS:
@@ -87,6 +87,9 @@ def _message(item: dict[str, Any], name: str, notes: Counter[str]) -> Message:
         content = calls if isinstance(calls, str) else json.dumps(calls, ensure_ascii=False)
     if isinstance(content, list) and not all(isinstance(p, dict) and p.get("type") == "text" for p in content):
         raise Dropped("not_text", "a message has parts that are not text")
+    weight = item.get("loss_weight")
+    if isinstance(weight, (int, float)) and weight != (known == "assistant"):
+        notes["loss_weights_not_followed"] += 1
     return {"role": known, "content": text_of("" if content == [] else content, name)}
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
+from prefine.data.clean.base import Models
 from prefine.data.load import load
+from prefine.data.steps import clear, run_steps
+from prefine.durable import TMP_MARK
 from prefine.progress import Progress
 from prefine.recipe import Recipe
 from prefine.rundir import Counts, StageDir
@@ -12,16 +16,20 @@ from prefine.rundir import Counts, StageDir
 ROWS_PER_PART = 20_000
 
 
-def run(recipe: Recipe, folder: StageDir, progress: Progress) -> tuple[Counts | None, dict[str, Any]]:
+def run(
+    recipe: Recipe, folder: StageDir, progress: Progress, models: Models | None = None
+) -> tuple[Counts | None, dict[str, Any]]:
     """Write all groups of `recipe.data`; the facts name the format and the first rows dropped for each reason.
 
-    Reading is quick and repeatable, so a stage that was killed starts afresh.
+    With `data.clean` the counts are of prompts; those of the rows that were read are the fact `reading`. Reading is
+    quick and repeatable, so a stage that was killed starts afresh.
     """
-    for part in folder.parts:
-        part.unlink()
+    clear(folder)
     loaded = load(recipe.data, progress=progress)
+    target = StageDir(folder.path / f"read{TMP_MARK}rows", "data", "", folder.run) if recipe.data.clean else folder
+    target.path.mkdir(exist_ok=True)
     for start in range(0, len(loaded.groups), ROWS_PER_PART):
-        folder.write_part(loaded.groups[start : start + ROWS_PER_PART])
+        target.write_part(loaded.groups[start : start + ROWS_PER_PART])
     counts = loaded.counts
     dropped = sum(counts.dropped.values())
     progress.line(
@@ -30,4 +38,15 @@ def run(recipe: Recipe, folder: StageDir, progress: Progress) -> tuple[Counts | 
     )
     for reason, n in sorted(counts.dropped.items()):
         progress.line(f"  dropped {n}: {reason}")
-    return counts, {"format": loaded.format, "dropped_rows": loaded.dropped_rows, "split_salt": recipe.data.split_salt}
+    facts = {"format": loaded.format, "dropped_rows": loaded.dropped_rows, "split_salt": recipe.data.split_salt}
+    if target is folder:
+        return counts, facts
+    loaded.groups.clear()
+    cleaned = run_steps(target, recipe.data.clean, folder, progress, models)
+    shutil.rmtree(target.path)
+    for told in cleaned.steps:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in told["dropped"].items())
+        progress.line(
+            f"  {told['step']}: {told['rows_in']} prompts in, {told['rows_out']} out ({reasons or 'none dropped'})"
+        )
+    return cleaned.counts, {**facts, "reading": counts.as_dict(), "steps": cleaned.steps}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from prefine.conditions import goal_of, rating_word, targets, unasked
 from prefine.errors import PrefineError, nearest
+from prefine.evaluate.metrics.base import Metric
 from prefine.evaluate.programmatic import Programmatic
 from prefine.registry import metrics
 from prefine.schema import Group
 
 
 @metrics.register("controllability")
-class Controllability:
+class Controllability(Metric):
     """Distance of a response's judged rating from the one that its prompt asks for; 0 is exact, so it decides no win.
 
     Formula: |function(prompt, response, task_meta) - target|, the prompt without its condition; its mean over responses

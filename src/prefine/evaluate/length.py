@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from prefine.evaluate.metrics.base import Metric
 from prefine.registry import metrics
 from prefine.schema import Group
 
 
 @metrics.register("length")
-class Length:
+class Length(Metric):
     """Length of a response; says how long, not how good, so it decides no win rate.
 
     Formula: number of characters, or of words (runs without white space)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefine.conditions import unasked
+from prefine.evaluate.metrics.base import Metric
 from prefine.label.programmatic import Programmatic as Labeler
 from prefine.label.programmatic import find_function
 from prefine.registry import metrics
@@ -10,7 +11,7 @@ from prefine.schema import Candidate, Group
 
 
 @metrics.register("programmatic")
-class Programmatic:
+class Programmatic(Metric):
     """The number that a Python function gives to a response, as the labeler of that name does; higher is better.
 
     Formula: function(prompt, response, task_meta), with `function` as module:function; None means no score;

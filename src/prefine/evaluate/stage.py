@@ -11,14 +11,18 @@ from prefine.errors import PrefineError, nearest
 from prefine.evaluate.comparison import MODES, compare, siblings
 from prefine.evaluate.cooled import match_diversity
 from prefine.evaluate.divergence import kl, reward_accuracy
+from prefine.evaluate.metrics.base import Rows
 from prefine.evaluate.prompts import asked_ids, held_out, load
 from prefine.evaluate.rows import write_rows
 from prefine.evaluate.samples import Answers, Models, Sampling, distinct
+from prefine.evaluate.scoring import build, corpus_differences, corpus_values, score
+from prefine.evaluate.tasks import harness
+from prefine.evaluate.tasks.stage import task_results
 from prefine.progress import Progress
 from prefine.recipe import Evaluate, Model, Recipe
 from prefine.registry import metrics
 from prefine.rundir import Counts, RunDir, StageDir
-from prefine.schema import Group, Score, digest
+from prefine.schema import Group, digest
 
 SCORES = "scores.json"
 
@@ -88,8 +92,9 @@ class Evaluation:
             self.plain_text,
             self.progress,
         )
-        self.metrics = [metrics.build(block) for block in self.section.metrics]
+        self.metrics = build(self.section.metrics, self.groups)
         self.win_by = self._win_by()
+        self.task_manager = harness.check(self.section.tasks) if self.section.tasks else None
 
     @property
     def plain_text(self) -> bool:
@@ -111,15 +116,14 @@ class Evaluation:
             "reward_accuracy": self._reward_accuracy(),
             "cooled_start": self._cooled_start(),
         }
-        self._score()
-        names = [m.name for m in self.metrics]
+        out["metrics"] = self._score()
         out["models"] = {
-            name: {mode: a.summary(names, seed=self.recipe.seed) for mode, a in modes.items()}
-            for name, modes in self.answers.items()
+            name: {mode: self._summary(a) for mode, a in modes.items()} for name, modes in self.answers.items()
         }
         out["win"] = self._wins()
         if out["cooled_start"] and self.win_by:
             out["cooled_start"] |= self._compare(self.answers["cooled_start"]["sample"], "sample")
+        out["tasks"] = self._tasks()
         out["absent"] = self.absent
         return out
 
@@ -159,16 +163,10 @@ class Evaluation:
             self.answers["model"] = self._modes(self.name, self.trained)
         self.answers["start"] = self._modes("start", self.start)
         for path in self.section.against:
-            name = self._unused_name(path)
+            name = unused_name(path, {"model", "start", "cooled_start", self.name, *self.answers})
             self.answers[name] = self._modes(name, self._model(path))
         drawn = [a.responses for modes in self.answers.values() for a in modes.values()]
         self.groups = [g for g in self.groups if all(responses[g.id] for responses in drawn)]
-
-    def _unused_name(self, path: str) -> str:
-        """The last parts of a run's path, as many as it takes to tell it from the others."""
-        parts, taken = Path(path).parts, {"model", "start", "cooled_start", self.name, *self.answers}
-        names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
-        return next((n for n in names if n not in taken), f"{path}, again")
 
     def _modes(self, name: str, spec: Model) -> dict[str, Answers]:
         modes = {"greedy": self.sampling.answers(name, spec, self.groups, 1, 0.0)}
@@ -234,19 +232,37 @@ class Evaluation:
         self.answers["cooled_start"] = {"sample": cooled}
         return {**asdict(match), "control_prompts": len(control)}
 
-    def _score(self) -> None:
-        """Score every response with every metric; equal responses to a prompt are scored once."""
-        known: dict[tuple[str, str], list[Score]] = {}
-        rows = [
-            (g, c) for m in self.answers.values() for a in m.values() for g in self.groups for c in a.responses[g.id]
-        ]
-        with self.progress.task("metrics", total=len(rows), unit="responses") as step:
-            for group, candidate in rows:
-                key = (group.id, candidate.text)
-                if key not in known:
-                    known[key] = [Score(m.name, m.score(group, candidate.text)) for m in self.metrics]
-                candidate.scores = list(known[key])
-                step(1)
+    def _score(self) -> dict[str, Any]:
+        drawn = [a.responses for modes in self.answers.values() for a in modes.values()]
+        return score(
+            self.metrics, [(g, c) for d in drawn for g in self.groups for c in d[g.id]], self.recipe, self.progress
+        )
+
+    def _summary(self, answers: Answers) -> dict[str, Any]:
+        """The means of a model's responses in one mode, and under `corpus` the metrics of all of them together."""
+        names = [m.name for m in self.metrics]
+        of_all = corpus_values(self.metrics, self._rows(answers))
+        return {**answers.summary(names, seed=self.recipe.seed), "corpus": of_all}
+
+    def _rows(self, answers: Answers) -> Rows:
+        return [(g, [c.text for c in answers.responses[g.id]]) for g in self.groups]
+
+    def _tasks(self) -> dict[str, Any] | None:
+        """Task benchmarks by model, under the names of `models`."""
+        section = self.section.tasks
+        if section is None:
+            return None
+        asked = {"model": (self.name, self.trained)} if self.train else {}
+        asked["start"] = ("start", self.start)
+        taken = {"model", "start", "cooled_start", self.name}
+        for path in self.section.against:
+            name = unused_name(path, taken)
+            taken.add(name)
+            asked[name] = (name, self._model(path))
+        return {
+            role: task_results(self.run, self.models, name, spec, section, self.task_manager, self.progress)
+            for role, (name, spec) in asked.items()
+        }
 
     def _wins(self) -> list[dict[str, Any]]:
         """Our model against the start, the runs of `against`, and the models of this directory evaluated before."""
@@ -264,4 +280,13 @@ class Evaluation:
 
     def _compare(self, theirs: Answers, mode: str) -> dict[str, Any]:
         ours = self.answers[self.ours][mode]
-        return compare(ours, theirs, self.groups, str(self.win_by), seed=self.recipe.seed)
+        out = compare(ours, theirs, self.groups, str(self.win_by), seed=self.recipe.seed)
+        found = corpus_differences(self.metrics, self._rows(ours), self._rows(theirs))
+        return out | ({"corpus": found} if found else {})
+
+
+def unused_name(path: str, taken: set[str]) -> str:
+    """The last parts of a run's path, as many as it takes to tell it from the others."""
+    parts = Path(path).parts
+    names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
+    return next((n for n in names if n not in taken), f"{path}, again")

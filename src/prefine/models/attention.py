@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefine.models import flex
 from prefine.models.kernels import Kernel, Piece, Spans, kernel_for
 
 NAME = "prefine_tree"
@@ -34,6 +35,8 @@ class Segments:
 
     def __init__(self, spans: Spans, parents: list[int]) -> None:
         self.spans, self.parents = spans, parents
+        self.masks: dict[Any, Any] = {}
+        """FlexAttention's, made once for all layers alike."""
         self.own = Piece(spans, spans, causal=True)
         tails = [(b - 1, b) if parent < 0 else (a, b) for (a, b), parent in zip(spans, parents, strict=True)]
         self.pruned = Piece(tails, spans, causal=True)
@@ -96,6 +99,7 @@ class _Active:
     longest: int = 0
     pruned_layer: int | None = None
     calls: list[int] | None = None
+    windows: list[int | None] | None = None
 
 
 _active = _Active()
@@ -115,25 +119,49 @@ def tree_attention(
     segments = _active.segments
     if segments is None:
         raise Unhandled("attention was called without trees")
+    wish = _wish(asked)
     _refuse(module, query, key, value, attention_mask, dropout, asked)
     layer = int(getattr(module, "layer_idx", -1))
     if _active.calls is not None:
         _active.calls.append(layer)
+    if _active.windows is not None:
+        _active.windows.append(asked.get("sliding_window"))
     scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    if wish is not None:
+        why = flex.trouble(query.device.type, query.dtype, query.shape[-1])
+        if why is not None:
+            raise Unhandled(f"{_named(wish)} ({why})")
+        return flex.attend(query, key, value, segments, scale, wish).transpose(1, 2), None
     out = _Trees.apply(query, key, value, segments, scale, kernel_for(query), layer == _active.pruned_layer)
     return out.transpose(1, 2), None  # type: ignore[union-attr]
 
 
-HARMLESS = {"position_ids", "use_cache", "cache_position", "output_attentions", "position_embeddings"}
+HARMLESS = {"is_causal", "position_ids", "use_cache", "cache_position", "output_attentions", "position_embeddings"}
 """Keyword arguments of attention functions that say nothing that trees would have to do differently."""
+
+
+def _wish(asked: dict[str, Any]) -> flex.Wish | None:
+    """What asks for FlexAttention among the keyword arguments; a window that no path leaves does not."""
+    window, softcap, sinks = (asked.get(name) for name in ("sliding_window", "softcap", "s_aux"))
+    if window is None or window >= _active.longest:
+        window = None
+    wish = flex.Wish(window, None if softcap is None else float(softcap), sinks)
+    return None if wish == flex.Wish() else wish
+
+
+def _named(wish: flex.Wish) -> str:
+    if wish.window is not None:
+        return f"a window of {wish.window} tokens, shorter than a path of {_active.longest}"
+    return "'softcap'" if wish.softcap is not None else "'s_aux'"
+
+
+DONE = {"sliding_window", "softcap", "s_aux"}
+"""What `models.flex` does."""
 
 
 def _refuse(
     module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, asked: dict[str, Any]
 ) -> None:
-    window = asked.pop("sliding_window", None)
-    if window is not None and window < _active.longest:
-        raise Unhandled(f"a window of {window} tokens is shorter than a path of {_active.longest}")
     if dropout:
         raise Unhandled("dropout of attention weights")
     if mask is not None:
@@ -144,10 +172,10 @@ def _refuse(
         raise Unhandled("keys of another length than queries")
     if q.shape[0] != 1 or q.shape[2] != _active.segments.spans[-1][1]:  # type: ignore[union-attr]
         raise Unhandled("rows that are not those of the trees")
-    if getattr(module, "is_causal", True) is False or asked.pop("is_causal", None) is False:
+    if getattr(module, "is_causal", True) is False or asked.get("is_causal") is False:
         raise Unhandled("attention that is not causal")
     for name, value in asked.items():
-        if value is not None and value is not False and name not in HARMLESS:
+        if value is not None and value is not False and name not in HARMLESS | DONE:
             raise Unhandled(f"'{name}'")
 
 
@@ -159,6 +187,7 @@ def among(
     *,
     pruned_layer: int | None = None,
     calls: list[int] | None = None,
+    windows: list[int | None] | None = None,
     keep: bool = False,
 ) -> Iterator[None]:
     """Attention of `model` runs among these segments inside the block; longest: tokens of the longest path.
@@ -169,7 +198,7 @@ def among(
     released(model)
     _register()
     _active.segments, _active.longest = segments, longest
-    _active.pruned_layer, _active.calls = pruned_layer, calls
+    _active.pruned_layer, _active.calls, _active.windows = pruned_layer, calls, windows
     configs = _configs(model)
     _held[id(model)] = [(c, c._attn_implementation) for c in configs]
     for config in configs:
@@ -179,7 +208,7 @@ def among(
     finally:
         if not keep:
             released(model)
-        _active.calls = None
+        _active.calls = _active.windows = None
 
 
 _held: dict[int, list[tuple[Any, str]]] = {}

@@ -1,28 +1,57 @@
-"""Log-probabilities of labels without ever holding a [tokens, vocabulary] matrix."""
+"""Log-probabilities of labels, and what else is asked of each row's softmax, without a [tokens, vocabulary] matrix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS_IN_CHUNK = 1 << 21
-"""Logits in full precision at a time; on a CPU they should stay in its cache."""
-KEPT_BYTES = 256 << 20
-"""Probabilities that may be kept for the backward pass of a trained head."""
+from prefine.models.tiles import (
+    ENTROPY,
+    NORM,
+    OVERLAP,
+    TARGET,
+    TOP,
+    TOTAL,
+    WHERE,
+    PlainTiles,
+    Shape,
+    Tiles,
+    empty_table,
+    exact,
+    finished,
+)
+
+LOGITS_IN_CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Logits at a time; on a CPU they should stay in its cache."""
+ROWS_IN_TILE = {"cpu": 512, "cuda": 4096}
+"""Rows at a time: every group of rows reads the whole weight of the head once."""
+KEPT_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
+"""Products of hidden states and weights that may be kept for the backward pass of a trained head."""
+
+WITH_SLOPE = frozenset({"logps", "smooth_logps", "z_squares"})
+WITHOUT = frozenset({"overlap", "max_logps", "entropy", "hits"})
+"""Statistics that tiles give, with and without a gradient."""
 
 
 @dataclass
 class Head:
-    """The output layer of a causal language model: logits = cap(scale * (hidden @ weight.T + bias))."""
+    """The output layer of a causal language model: logits = cap(scale * (hidden @ weight.T + bias)).
+
+    tiles: what computes the softmax. room: where set, what gives the tensor to which the gradient of a weight is added
+    in place; the weight then gets none from autograd, and nothing of its size is made.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
     scale: float = 1.0
     softcap: float | None = None
+    tiles: Tiles = field(default_factory=PlainTiles)
+    room: Callable[[Tensor], Tensor] | None = None
 
 
 def find_head(model: Any) -> Head | None:
@@ -34,131 +63,201 @@ def find_head(model: Any) -> Head | None:
     layer = model.get_output_embeddings()
     if type(layer) is not torch.nn.Linear:
         return None
-    config = model.config
+    config = model.config.get_text_config()
     scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
     return Head(layer.weight, layer.bias, scale, float(cap) if cap else None)
 
 
 def token_logps(hidden: Tensor, head: Head, labels: Tensor) -> Tensor:
     """log p(label) for every row, in float32 (float64 for a float64 model).
 
-    hidden: (n, H) final hidden states that predict `labels`: (n,). Logits exist a chunk of rows at a time, in the
-    forward
-    and again in the backward pass; sums run in float32.
+    hidden: (n, H) final hidden states that predict `labels`: (n,). Sums run in float32.
     """
-    return _TokenLogps.apply(hidden, head.weight, head.bias, labels, head.scale, head.softcap)  # type: ignore[no-any-return]
+    return row_statistics(hidden, head, labels, {"logps"})["logps"]
 
 
-class _TokenLogps(torch.autograd.Function):
-    """Three ways to a gradient, none of which holds a [tokens, vocabulary] matrix in full precision.
+def row_statistics(hidden: Tensor, head: Head, labels: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+    """Those of `WITH_SLOPE` and `WITHOUT` that are asked for, (n,) each; `logit_statistics` says what they are."""
+    order = tuple(sorted(names))
+    return dict(zip(order, _Rows.apply(hidden, head.weight, head.bias, labels, order, head), strict=True))
+
+
+class _Rows(torch.autograd.Function):
+    """Three ways to a gradient, by tiles of logits, so that memory does not grow with the vocabulary.
 
     With a frozen head, the gradient of each row's log-prob by its hidden state is worked out at once: two matrix
-    products, and nothing of the vocabulary's size is kept. With a trained head the probabilities of as many rows as fit
-    `KEPT_BYTES` are kept for the backward pass, in the compute type: three products. The others' are computed again:
-    four.
+    products. With a trained head, the products of as many rows as fit `KEPT_BYTES` are kept: three. The others' are
+    computed again: four.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, scale: float, cap: float | None
-    ) -> Tensor:
-        rows, vocabulary = len(labels), weight.shape[0]
-        ctx.frozen = not weight.requires_grad and not (bias is not None and bias.requires_grad)
-        kept = unit = None
-        if ctx.frozen and hidden.requires_grad:
-            unit = torch.empty_like(hidden)
-        elif weight.requires_grad:
-            fit = min(rows, KEPT_BYTES // (vocabulary * hidden.element_size()))
-            kept = hidden.new_empty(fit, vocabulary)
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        names: tuple[str, ...],
+        head: Head,
+    ) -> tuple[Tensor, ...]:
+        vocabulary, slopes = weight.shape[0], WITH_SLOPE.intersection(names)
+        trained = bool(slopes) and any(ctx.needs_input_grad[1:3])
+        at_once = slopes == {"logps"} and ctx.needs_input_grad[0] and not trained
+        work = _Work(hidden, weight, bias, labels, head)
+        fit = min(len(labels), work.limit(KEPT_BYTES) // (vocabulary * hidden.element_size()))
+        kept = hidden.new_empty(fit if trained else 0, vocabulary)
+        unit = torch.empty_like(hidden) if at_once else None
+        table = empty_table(len(labels), hidden, whole=not {"logps", "z_squares"}.issuperset(names))
         with torch.autocast(hidden.device.type, enabled=False):
-            w = weight.to(hidden.dtype)
-            out = torch.empty(rows, dtype=exact(hidden.dtype), device=hidden.device)
-            for part in chunks(rows, vocabulary):
-                z = logits_of(hidden[part], w, bias, scale, cap)
-                at = labels[part, None]
-                room = 0 if kept is None else len(kept)
-                if unit is None and part.start >= room:
-                    out[part] = _logp(z, at)
-                    continue
-                out[part], d = _logp_and_slope(z, at, scale, cap, hidden.dtype)
+            whole = hidden.new_empty(work.height(fit), vocabulary) if at_once else None
+            for rows in work.groups(len(kept), work.height(fit) if at_once else None):
+                room = kept[rows] if rows.stop <= len(kept) else None
+                if whole is not None:
+                    room = whole[: rows.stop - rows.start]
+                work.add(rows, room, table[:, rows])
                 if unit is not None:
-                    torch.mm(d, w, out=unit[part])
-                else:
-                    assert kept is not None
-                    kept[part.start : part.stop] = d[: room - part.start]
-        ctx.save_for_backward(hidden, weight, bias, labels, kept, unit)
-        ctx.scale, ctx.cap = scale, cap
-        return out
+                    mix = _mix({"logps": torch.ones_like(table[NORM, rows])}, table[NORM, rows], vocabulary)
+                    unit[rows] = work.slopes(rows, room, table[NORM, rows], mix)
+        out = _read(table, labels, names, vocabulary)
+        ctx.save_for_backward(hidden, weight, bias, labels, unit, table[NORM])
+        # Not among the saved tensors, so that they go as soon as they are used.
+        ctx.kept, ctx.names, ctx.head = kept, names, head
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(out[name] for name in names if name in WITHOUT))
+        return tuple(out[name] for name in names)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias, labels, kept, unit = ctx.saved_tensors
-        if unit is not None:
-            return (unit * grad[:, None]).to(hidden.dtype), None, None, None, None, None
-        w = weight.to(hidden.dtype)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, bias, labels, unit, norm = ctx.saved_tensors
+        given = {k: g for k, g in zip(ctx.names, grads, strict=True) if g is not None and k in WITH_SLOPE}
+        if unit is not None and given:
+            return (unit * given["logps"][:, None]).to(hidden.dtype), None, None, None, None, None
+        kept, ctx.kept = ctx.kept, None
         want_h, want_w, want_b = ctx.needs_input_grad[:3]
-        d_hidden = torch.empty_like(hidden) if want_h else None
-        d_weight = torch.zeros(weight.shape, dtype=grad.dtype, device=weight.device) if want_w else None
-        d_bias = torch.zeros(weight.shape[0], dtype=grad.dtype, device=weight.device) if want_b else None
-        room = 0 if kept is None else len(kept)
-        again = [slice(p.start + room, p.stop + room) for p in chunks(len(labels) - room, weight.shape[0])]
-        for part in ([slice(0, room)] if room else []) + again:
-            if part.stop <= room:
-                assert kept is not None
-                d = kept
-            else:
-                z = logits_of(hidden[part], w, bias, ctx.scale, ctx.cap)
-                d = _slope(z, labels[part, None], ctx.scale, ctx.cap, hidden.dtype)
-            g = grad[part, None].to(hidden.dtype)
-            if d_hidden is not None:
-                torch.mm(d, w, out=d_hidden[part])
-                d_hidden[part] *= g
+        d_hidden = torch.zeros_like(hidden) if want_h else None
+        d_weight = weight_gradient(ctx.head) if want_w else None
+        d_bias = torch.zeros(len(weight), dtype=norm.dtype, device=weight.device) if want_b else None
+        work = _Work(hidden, weight, bias, labels, ctx.head)
+        mix = _mix(given, norm, len(weight))
+        with torch.autocast(hidden.device.type, enabled=False):
+            for rows in work.groups(0 if kept is None else len(kept)) if given else []:
+                room = kept[rows] if kept is not None and rows.stop <= len(kept) else None
+                found = work.slopes(rows, room, norm[rows], mix[:, rows], d_weight, d_bias, by_hidden=want_h)
+                if d_hidden is not None:
+                    d_hidden[rows] = found
+        d_weight = None if d_weight is None or ctx.head.room is not None else d_weight.to(weight.dtype)
+        return d_hidden, d_weight, None if d_bias is None else d_bias.to(bias.dtype), None, None, None
+
+
+class _Work:
+    """The products of some rows with all columns of the vocabulary, a tile at a time."""
+
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, head: Head) -> None:
+        self.hidden, self.weight, self.labels, self.tiles = hidden, weight, labels, head.tiles
+        self.shape = Shape(bias, head.scale, head.softcap)
+
+    def limit(self, table: dict[str, int]) -> int:
+        return table.get(self.hidden.device.type, table["cpu"])
+
+    def height(self, most: int) -> int:
+        """Rows of a group of which all products exist at once."""
+        return max(16, min(most, self.limit(ROWS_IN_TILE), len(self.labels)))
+
+    def groups(self, kept: int, height: int | None = None) -> list[slice]:
+        """Rows that go together; none of them are partly kept."""
+        size, n = height or self.limit(ROWS_IN_TILE), len(self.labels)
+        return [
+            slice(i, min(i + size, end))
+            for start, end in ((0, min(kept, n)), (min(kept, n), n))
+            for i in range(start, end, size)
+        ]
+
+    def columns(self, rows: slice) -> list[slice]:
+        size, vocabulary = max(1, self.limit(LOGITS_IN_CHUNK) // (rows.stop - rows.start)), len(self.weight)
+        return [slice(i, min(i + size, vocabulary)) for i in range(0, vocabulary, size)]
+
+    def product(self, rows: slice, cols: slice, room: Tensor | None) -> Tensor:
+        weight = self.weight[cols].to(self.hidden.dtype)
+        if room is None:
+            return self.hidden[rows] @ weight.t()
+        return torch.mm(self.hidden[rows], weight.t(), out=room[:, cols])
+
+    def add(self, rows: slice, room: Tensor | None, table: Tensor) -> None:
+        """Sums over all columns. room: (c, V) where the products are to stay."""
+        for cols in self.columns(rows):
+            product = self.product(rows, cols, room)
+            self.tiles.add(product, cols.start, self.labels[rows], table, self.shape)
+
+    def slopes(
+        self,
+        rows: slice,
+        room: Tensor | None,
+        norm: Tensor,
+        mix: Tensor,
+        d_weight: Tensor | None = None,
+        d_bias: Tensor | None = None,
+        *,
+        by_hidden: bool = True,
+    ) -> Tensor:
+        """The gradient by the hidden states, (c, H); those by weight and bias are added to what is given. room: the
+        products where they were kept; they are overwritten."""
+        hidden = self.hidden[rows]
+        d_hidden = torch.zeros(hidden.shape, dtype=norm.dtype, device=hidden.device)
+        for cols in self.columns(rows):
+            product = self.product(rows, cols, None) if room is None else room[:, cols]
+            d = self.tiles.slope(product, cols.start, self.labels[rows], norm, mix, self.shape)
+            if by_hidden:
+                add_product(d_hidden, d, self.weight[cols].to(d.dtype))
             if d_weight is not None:
-                d_weight += d.t() @ (hidden[part] * g)
+                add_product(d_weight[cols], d.t(), hidden)
             if d_bias is not None:
-                d_bias += (d * g).sum(0, dtype=grad.dtype)
-        return (
-            d_hidden,
-            None if d_weight is None else d_weight.to(weight.dtype),
-            None if d_bias is None else d_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-        )
+                d_bias[cols] += d.sum(0, dtype=norm.dtype)
+        return d_hidden
 
 
-UNDERFLOW = 1e-30
-"""A probability below this has lost the digits of its logarithm."""
+def _mix(grads: dict[str, Tensor], norm: Tensor, vocabulary: int) -> Tensor:
+    """Coefficients of the label, of the probabilities and of all columns alike, in the gradient by the logits."""
+    mix = norm.new_zeros(3 if "smooth_logps" in grads else 2, len(norm))
+    if (g := grads.get("logps")) is not None:
+        mix[0] += g
+        mix[1] -= g
+    if (g := grads.get("smooth_logps")) is not None:
+        mix[1] -= g
+        mix[2] += g / vocabulary
+    if (g := grads.get("z_squares")) is not None:
+        mix[1] += 2 * norm * g
+    return mix
 
 
-def _logp(z: Tensor, labels: Tensor) -> Tensor:
-    return z.gather(1, labels).squeeze(1) - torch.logsumexp(z, -1)
+def _read(table: Tensor, labels: Tensor, names: Collection[str], vocabulary: int) -> dict[str, Tensor]:
+    norm = table[NORM]
+    ways: dict[str, Callable[[], Tensor]] = {
+        "logps": lambda: table[TARGET] - norm,
+        "smooth_logps": lambda: table[TOTAL] / vocabulary - norm,
+        "z_squares": lambda: norm**2,
+        "overlap": lambda: table[OVERLAP].clone(),
+        "max_logps": lambda: table[TOP] - norm,
+        "entropy": lambda: table[ENTROPY].clone(),
+        "hits": lambda: (table[WHERE].long() == labels).to(norm.dtype),
+    }
+    return {name: ways[name]() for name in names}
 
 
-def _logp_and_slope(
-    z: Tensor, labels: Tensor, scale: float, cap: float | None, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """log p(label), (c,), and its derivative by hidden @ weight.T, (c, V), from one softmax."""
-    p = torch.softmax(z, -1)
-    likely = p.gather(1, labels)
-    # Looking at the smallest would make a GPU wait.
-    precise = z.device.type == "cpu" and float(likely.min()) > UNDERFLOW
-    logp = likely.log().squeeze(1) if precise else _logp(z, labels)
-    return logp, _slope(z, labels, scale, cap, dtype, p)
+def weight_gradient(head: Head) -> Tensor:
+    """Where the gradient of a head's weight is summed up: in float32 or better."""
+    if head.room is not None:
+        return head.room(head.weight)
+    return torch.zeros(head.weight.shape, dtype=exact(head.weight.dtype), device=head.weight.device)
 
 
-def _slope(
-    z: Tensor, labels: Tensor, scale: float, cap: float | None, dtype: torch.dtype, p: Tensor | None = None
-) -> Tensor:
-    d = (torch.softmax(z, -1) if p is None else p).neg_()
-    d.scatter_add_(1, labels, torch.ones_like(labels, dtype=d.dtype))
-    if cap is not None:
-        d *= 1 - (z / cap) ** 2
-    if scale != 1.0:
-        d *= scale
-    return d.to(dtype)
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a @ b, where total may have more digits than a and b."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
 
 
 def logits_of(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
@@ -166,21 +265,8 @@ def logits_of(hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float,
     return finished((hidden @ weight.t()).to(exact(hidden.dtype)), bias, scale, cap)
 
 
-def finished(z: Tensor, bias: Tensor | None, scale: float, cap: float | None) -> Tensor:
-    """Logits from z = hidden @ weight.T."""
-    if bias is not None:
-        z = z + bias.to(z.dtype)
-    if scale != 1.0:
-        z = z * scale
-    return z if cap is None else cap * torch.tanh(z / cap)
-
-
-def exact(dtype: torch.dtype) -> torch.dtype:
-    """Sums run in float32, or in float64 for a float64 model."""
-    return torch.promote_types(dtype, torch.float32)
-
-
-def chunks(rows: int, vocabulary: int) -> list[slice]:
+def chunks(rows: int, vocabulary: int, device: torch.device | None = None) -> list[slice]:
     """Slices of rows whose logits are few enough to be held at once."""
-    size = max(16, LOGITS_IN_CHUNK // vocabulary)
+    most = LOGITS_IN_CHUNK.get(device.type if device else "cpu", LOGITS_IN_CHUNK["cpu"])
+    size = max(16, most // vocabulary)
     return [slice(i, min(i + size, rows)) for i in range(0, rows, size)]

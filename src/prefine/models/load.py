@@ -98,6 +98,7 @@ def add_lora(model: PreTrainedModel, spec: Model) -> Any:
         r=spec.lora_r or 8,
         lora_alpha=spec.lora_alpha if spec.lora_alpha is not None else 2 * (spec.lora_r or 8),  # type: ignore[arg-type]
         lora_dropout=spec.lora_dropout,
+        use_dora=spec.lora_use_dora,
         target_modules=spec.lora_target_modules,
         task_type="CAUSAL_LM",
     )
@@ -169,17 +170,34 @@ def device() -> torch.device:
 def set_threads(threads: int | None) -> int:
     """Set torch's CPU threads and return their number.
 
-    Unless the user says otherwise (the recipe, or OMP_NUM_THREADS), small machines get one: there the threads of one
-    operation wait for each other longer than they compute.
+    What the recipe says counts, then OMP_NUM_THREADS. Else this process takes half of its share of the cores, the other
+    half being second threads of the same ones, or other programs: threads of one operation wait for the slowest of
+    them, and on a busy machine of two cores two can be ten times as slow as one.
     """
     import torch
 
     if threads is None and "OMP_NUM_THREADS" not in os.environ:
-        cores = os.cpu_count() or 1
-        threads = 1 if cores <= 2 else max(1, cores // 2)
+        threads = max(1, own_cores() // 2)
     if threads is not None:
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+def own_cores() -> int:
+    """Cores that this process may use: those it is bound to, within its container's limit, shared with the processes
+    of the same training."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_LIMIT.read_text().split()
+        bound = min(bound, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        # No limit, or another kind of machine.
+        pass
+    return max(1, bound // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+"""Microseconds of all cores together in a period of so many; `max` without a limit."""
 
 
 def model_digest(spec: Model) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prefine.models.policy import Policy, choose_layout
+from prefine.models.layouts import choose_layout
+from prefine.models.policy import Policy
 from prefine.models.trees import Mode, micro_batches, pack
 
 if TYPE_CHECKING:

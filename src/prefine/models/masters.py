@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+BUCKET = 1 << 22
+"""Numbers of small gradients that are added up over processes in one call; larger ones are, where they lie."""
+
 
 class Masters:
     """The trainable weights in float32, by name, for the optimizer; gradients gather there in float32, too.
@@ -20,6 +23,7 @@ class Masters:
         self.model = model
         self.named: dict[str, nn.Parameter] = {}
         self._shadows: dict[str, nn.Parameter] = {}
+        self._of: dict[int, nn.Parameter] = {}
         for name, weight in model.named_parameters():
             full = weight.detach()
             if bf16 and weight.dtype == torch.float32:
@@ -32,6 +36,14 @@ class Masters:
                 self.named[name], self._shadows[name] = master, weight
             else:
                 self.named[name] = weight
+            self._of[id(weight)] = self.named[name]
+
+    def room(self, weight: Tensor) -> Tensor:
+        """Where the gradient of one of the model's trainable weights gathers, for those who add to it in place."""
+        master = self._of[id(weight)]
+        if master.grad is None:
+            master.grad = torch.zeros_like(master)
+        return master.grad
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -53,18 +65,35 @@ class Masters:
         for master in self.named.values():
             if master.grad is None:
                 master.grad = torch.zeros_like(master)
-        grads = [m.grad for m in self.named.values() if m.grad is not None]
-        flat = torch.cat([g.flatten() for g in grads])
-        dist.all_reduce(flat)
-        at = 0
-        for grad in grads:
-            grad.copy_(flat[at : at + grad.numel()].view_as(grad))
-            at += grad.numel()
+        small: list[Tensor] = []
+        for master in self.named.values():
+            grad = master.grad
+            if grad is not None and grad.numel() < BUCKET:
+                small.append(grad)
+            elif grad is not None:
+                dist.all_reduce(grad)
+            if sum(g.numel() for g in small) >= BUCKET:
+                _reduce_together(small)
+                small = []
+        _reduce_together(small)
+
+
+def _reduce_together(grads: list[Tensor]) -> None:
+    import torch.distributed as dist
+
+    if not grads:
+        return
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
+    for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+        grad.copy_(part.view_as(grad))
 
 
 def _moving_to(master: nn.Parameter) -> Any:
     def move(weight: Tensor) -> None:
-        assert weight.grad is not None
+        if weight.grad is None:
+            # It went to `room`.
+            return
         if master.grad is None:
             master.grad = weight.grad.float()
         else:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from prefine.models.head import Head, chunks, exact, finished, logits_of
+from prefine.models.head import WITH_SLOPE, WITHOUT, Head, chunks, logits_of, row_statistics, weight_gradient
+from prefine.models.tiles import exact, finished
 
-DIFFERENTIABLE = frozenset({"logps", "smooth_logps", "z_squares", "seq_kl", "divergence"})
-DETACHED = frozenset({"overlap", "max_logps", "entropy", "hits"})
 COMPARING = frozenset({"seq_kl", "divergence"})
 """Those that compare the policy with another model."""
+DIFFERENTIABLE = WITH_SLOPE | COMPARING
+DETACHED = WITHOUT
 
 Divergence = Callable[..., Tensor]
 
@@ -36,8 +37,8 @@ def token_statistics(
 
     hidden: (n, H) final hidden states that predict `labels`: (n,). other_hidden: (n, H') those of another, frozen model
     (reference or teacher) for the same labels. What the names mean, and the other arguments, are as in
-    `logit_statistics`. Logits exist a chunk of rows at a time, in the forward and again in the backward pass; the
-    gradient reaches the policy alone.
+    `logit_statistics`. Where two models are compared, logits exist a chunk of whole rows at a time, in the forward and
+    again in the backward pass, otherwise by tiles; the gradient reaches the policy alone.
     """
     order = tuple(sorted(set(names)))
     _check(order, divergence, other_hidden is not None, targets is not None)
@@ -48,7 +49,9 @@ def token_statistics(
     for name, value in rows.items():
         if value is not None and len(value) != len(labels):
             raise ValueError(f"{name} has {len(value)} rows for {len(labels)} labels")
-    return dict(zip(order, _TokenStatistics.apply(hidden, head.weight, head.bias, work), strict=True))
+    if COMPARING.isdisjoint(order):
+        return row_statistics(hidden, head, labels, order)
+    return dict(zip(order, _TokenStatistics.apply(hidden, head.weight, head.bias, work, head), strict=True))
 
 
 def logit_statistics(
@@ -175,18 +178,18 @@ class _Work:
 class _TokenStatistics(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work, head: Head
     ) -> tuple[Tensor, ...]:
         n = len(work.labels)
         out = {name: torch.empty(n, dtype=exact(hidden.dtype), device=hidden.device) for name in work.names}
         with torch.autocast(hidden.device.type, enabled=False):
             w, ready = weight.to(hidden.dtype), work.prepared()
-            for rows in chunks(n, weight.shape[0]):
+            for rows in chunks(n, weight.shape[0], hidden.device):
                 z = logits_of(hidden[rows], w, bias, work.scale, work.softcap)
                 for name, values in ready(z, rows, work.names).items():
                     out[name][rows] = values
         ctx.save_for_backward(hidden, weight, bias)
-        ctx.work = work
+        ctx.work, ctx.head = work, head
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(out[name] for name in work.names if name in DETACHED))
         return tuple(out[name] for name in work.names)
@@ -200,11 +203,11 @@ class _TokenStatistics(torch.autograd.Function):
         want_h, want_w, want_b = ctx.needs_input_grad[:3]
         sums = exact(hidden.dtype)
         d_hidden = torch.zeros_like(hidden) if want_h else None
-        d_weight = torch.zeros(weight.shape, dtype=sums, device=weight.device) if want_w else None
+        d_weight = weight_gradient(ctx.head) if want_w else None
         d_bias = torch.zeros(weight.shape[0], dtype=sums, device=weight.device) if want_b else None
         with torch.autocast(hidden.device.type, enabled=False):
             w, ready = weight.to(hidden.dtype), work.prepared()
-            for rows in chunks(len(work.labels), weight.shape[0]) if given else []:
+            for rows in chunks(len(work.labels), weight.shape[0], hidden.device) if given else []:
                 # The gradient ends at hidden @ weight.T: from there on it is two products, summed exactly.
                 product = (hidden[rows] @ w.t()).to(sums).requires_grad_()
                 with torch.enable_grad():
@@ -220,7 +223,8 @@ class _TokenStatistics(torch.autograd.Function):
                     d_weight += d.t() @ hidden[rows]
         return (
             d_hidden,
-            None if d_weight is None else d_weight.to(weight.dtype),
+            None if d_weight is None or ctx.head.room is not None else d_weight.to(weight.dtype),
             None if d_bias is None else d_bias.to(bias.dtype),
+            None,
             None,
         )

@@ -76,15 +76,15 @@ def _merge(items: list[Rated]) -> Rated:
     return Rated(first.candidate, math.fsum(r.score for r in items) / len(items))
 
 
-def why_none(items: list[Rated], group: Group) -> str | None:
-    """The reason why rated candidates cannot make a pair at all, or None when they can."""
+def why_none(items: list[Rated], group: Group, *, ties: bool = False) -> str | None:
+    """The reason why rated candidates cannot make a pair at all, or None when they can; `ties`: equal scores may."""
     if not group.candidates:
         return "no_responses"
     if len({text_key(c) for c in group.candidates}) < 2:
         return "fewer_than_2_distinct_responses"
     if len({r.text for r in items}) < 2:
         return "fewer_than_2_scored_responses"
-    return "all_scores_equal" if items[0].score == items[-1].score else None
+    return "all_scores_equal" if not ties and items[0].score == items[-1].score else None
 
 
 def wide_enough(better: float, worse: float, min_gap: float) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 from prefine.pair.base import Pairs, TextKey, example, text_key
 from prefine.registry import pairers
-from prefine.schema import Candidate, Group
+from prefine.schema import Candidate, Comparison, Group
 
 
 @pairers.register("given")
@@ -15,16 +16,24 @@ class Given:
     """The preferences that came with the data, one pair for each two responses that were compared.
 
     Formula: (a, b) if more judgements prefer a to b than b to a; ties and even votes make no pair
+    Defaults: judge: null counts the judgements of all judges, a name only those of one, as `human:helpful`;
+    min_strength: null takes comparisons of any strength, and those without one
     """
 
     group_size = 2
     needs_scores = False
+
+    def __init__(self, judge: str | None = None, min_strength: float | None = None) -> None:
+        self.judge, self.min_strength = judge, min_strength
 
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         if not group.candidates:
             return [], "no_responses"
         if not group.comparisons:
             return [], "no_comparisons"
+        group = replace(group, comparisons=[c for c in group.comparisons if self._counts(c)])
+        if not group.comparisons:
+            return [], "no_comparison_of_this_judge_and_strength"
         score = {c.id: s for c, s in zip(group.candidates, scores, strict=True)}
         writer = _writers(group)
         wins = _wins(group)
@@ -38,6 +47,11 @@ class Given:
         if out:
             return sorted(out, key=lambda e: e.id), None
         return [], _reason(group, bool(wins))
+
+    def _counts(self, comparison: Comparison) -> bool:
+        if self.judge is not None and comparison.judge != self.judge:
+            return False
+        return self.min_strength is None or (comparison.strength or 0.0) >= self.min_strength
 
 
 def _writers(group: Group) -> dict[TextKey, Candidate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from prefine.errors import PrefineError, nearest
 from prefine.schema import Candidate, Group
@@ -19,18 +20,35 @@ def scorers(groups: Iterable[Group]) -> Counter[str]:
     return found
 
 
+@dataclass
+class Known:
+    """How many responses each scorer has scored: of all prompts, and of those to train on."""
+
+    everywhere: Counter[str]
+    training: Counter[str]
+
+
+def known(groups: Iterable[Group]) -> Known:
+    """The scorers of these groups, in one pass; of the training ones alone, as long as there are any."""
+    everywhere, training = Counter[str](), Counter[str]()
+    for group in groups:
+        found = scorers([group])
+        everywhere.update(found)
+        if group.split != "test":
+            training.update(found)
+    return Known(everywhere, training or everywhere)
+
+
 def weights(
-    wanted: str | dict[str, float] | None, groups: Iterable[Group], *, required: bool = True
+    wanted: str | dict[str, float] | None, groups: Iterable[Group] | Known, *, required: bool = True
 ) -> dict[str, float]:
     """The weight of each scorer that decides; checked against the scorers that there are.
 
     `wanted=None` means the only scorer of the training prompts (held-out ones may have others, from their data). With
     several, or none, this is an error if scores are `required`, and no weights at all otherwise.
     """
-    rows = list(groups)
-    found = scorers(rows)
-    training = scorers(g for g in rows if g.split != "test") or found
-    whole = sorted(name for name in training if "." not in name) or sorted(training)
+    there = groups if isinstance(groups, Known) else known(groups)
+    whole = sorted(name for name in there.training if "." not in name) or sorted(there.training)
     if isinstance(wanted, str):
         wanted = {wanted: 1.0}
     if wanted is None:
@@ -47,15 +65,17 @@ def weights(
     if not wanted or not any(wanted.values()):
         raise PrefineError("pair.score: give at least one scorer a weight other than 0")
     for name in wanted:
-        if name not in found:
-            raise PrefineError(f"pair.score: no response has a score by '{name}'{nearest(name, found)}")
+        if name not in there.everywhere:
+            raise PrefineError(f"pair.score: no response has a score by '{name}'{nearest(name, there.everywhere)}")
     return dict(sorted(wanted.items()))
 
 
-def require(names: Iterable[str], groups: Iterable[Group]) -> None:
+def require(names: Iterable[str], groups: Iterable[Group] | Known) -> None:
     """Check that each of the ratings `names` is given to some response; the error names the nearest one there is."""
     wanted = list(names)
-    found = scorers(groups) if wanted else Counter[str]()
+    if not wanted:
+        return
+    found = (groups if isinstance(groups, Known) else known(groups)).everywhere
     for name in wanted:
         if name not in found:
             hint = nearest(name, found) or "; no response has a score at all: add a label section before this one"
@@ -65,8 +85,8 @@ def require(names: Iterable[str], groups: Iterable[Group]) -> None:
 def ratings_of(candidate: Candidate, names: Sequence[str]) -> dict[str, float] | None:
     """The response's scores by these names (`scorer` or `scorer.aspect`); None as soon as it lacks one of them."""
     found = {name: _value(candidate, name) for name in names}
-    known = {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
-    return known if len(known) == len(found) else None
+    finite = {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+    return finite if len(finite) == len(found) else None
 
 
 def mixed(candidate: Candidate, mix: dict[str, float]) -> float | None:

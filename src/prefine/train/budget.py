@@ -45,7 +45,7 @@ def find_budget(policy: Policy, masters: Masters, items: Sequence[Item], mode: M
     What a token costs is what autograd keeps of a small micro-batch for its backward pass.
     """
     device = next(policy.parameters()).device
-    per_token, head = _kept_for_a_token(policy, items, mode), KEPT_BYTES
+    per_token, head = _kept_for_a_token(policy, items, mode), KEPT_BYTES.get(device.type, KEPT_BYTES["cpu"])
     weights = sum(p.numel() for p in masters.named.values())
     # Gradients and AdamW's two moments, in float32; the masters are there already.
     fixed = 3 * 4 * weights + (head if any(p.requires_grad for p in policy.parameters()) else 0)

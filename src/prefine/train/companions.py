@@ -13,8 +13,9 @@ import torch
 from prefine.data.chat import Encoded
 from prefine.errors import PrefineError
 from prefine.models.decoding import Decoding
+from prefine.models.layouts import choose_layout
 from prefine.models.load import load_model, load_tokenizer, model_digest
-from prefine.models.policy import Policy, choose_layout
+from prefine.models.policy import Policy
 from prefine.models.reference import ResponseStore, Values
 from prefine.models.sampling import sample_ids
 from prefine.models.trees import Mode, micro_batches, pack

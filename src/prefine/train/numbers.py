@@ -62,8 +62,8 @@ def responses_of(
 ) -> list[tuple[list[int], Responses]]:
     """One `Responses` for each number of responses that occurs, with the positions of its examples in `items`.
 
-    numbers: by name, flat over the responses of all items in their order (`prompt_logps`: over the items). batch:
-    facts of the global one.
+    numbers: by name, flat over the responses of all items in their order (`prompt_logps`: over the items); reference
+    log-probs are taken from there where they are, else from the items. batch: facts of the global one.
     """
     starts = offsets(items)
     sizes: dict[int, list[int]] = {}
@@ -96,7 +96,7 @@ def _responses(
     def column(values: list[list[float]]) -> Tensor:
         return torch.tensor([row[:k] for row in values], device=device, dtype=dtype)
 
-    if objective.needs_reference:
+    if objective.needs_reference and "ref_logps" not in found:
         found["ref_logps"] = column([item.ref_logps for item in chosen])
     if objective.needs_scores:
         found["scores"] = column([item.scores for item in chosen])
@@ -105,9 +105,13 @@ def _responses(
     if objective.needs_teacher_logps:
         found["teacher_logps"] = column([item.teacher_logps for item in chosen])
     if objective.needs_mismatched:
-        found["kl_logps"] = logps[torch.tensor([starts[i] + k for i in where], device=device)]
-        found["kl_ref_logps"] = torch.tensor([item.ref_logps[k] for item in chosen], device=device, dtype=dtype)
-    if "ref_token_logps" in objective.statistics:
+        mismatched = torch.tensor([starts[i] + k for i in where], device=device)
+        found["kl_logps"] = logps[mismatched]
+        if "ref_logps" in numbers:
+            found["kl_ref_logps"] = numbers["ref_logps"][mismatched]
+        else:
+            found["kl_ref_logps"] = torch.tensor([item.ref_logps[k] for item in chosen], device=device, dtype=dtype)
+    if "ref_token_logps" in objective.statistics and "ref_token_logps" not in found:
         table = np.zeros(tuple(found["token_logps"].shape))
         for i, item in enumerate(chosen):
             for j in range(k):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from prefine.errors import PrefineError
 from prefine.models.policy import Policy
-from prefine.models.trees import Mode, pack
+from prefine.models.trees import Mode, Packed, pack
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train.batches import Item, MicroBatch, cut
+from prefine.train.budget import out_of_memory
 from prefine.train.numbers import BY_EXAMPLE, Batch, facts_of, offsets, responses_of, targets_of
+
+
+class ShortOfMemory(Exception):
+    """This process, or another one, ran out of memory; all of them stopped at the same place."""
 
 
 class Passes:
@@ -56,14 +62,35 @@ class Passes:
         total, facts = float(self._weights(batch).sum()), facts_of(batch, self.vocab_size)
         sums: dict[str, float] = {}
         bad: list[str] = []
-        for part in parts:
-            numbers, tokens = self._numbers(part)
-            loss, found, wrong = self._losses(part.items, numbers, facts)
-            (loss * (0.0 if part.filler else 1 / total)).backward()
-            if not part.filler:
-                bad += wrong
-                add(sums, {**found, "tokens": tokens})
+        with self._enough_for_all():
+            for part in parts:
+                numbers, tokens = self._numbers(part)
+                loss, found, wrong = self._losses(part.items, numbers, facts)
+                (loss * (0.0 if part.filler else 1 / total)).backward()
+                if not part.filler:
+                    bad += wrong
+                    add(sums, {**found, "tokens": tokens})
         return self._over_processes(sums), bad
+
+    @contextlib.contextmanager
+    def _enough_for_all(self) -> Iterator[None]:
+        """Where memory runs out in one process, all raise `ShortOfMemory` together, after their work of this block.
+
+        There must be no collective operation inside: the process that failed would be missing from it.
+        """
+        short = None
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            # The error itself would keep the tensors of its frames alive.
+            short = str(error)
+        flag = torch.tensor(float(short is not None), device=self.accelerator.device)
+        if self.world > 1:
+            flag = self.accelerator.reduce(flag, "sum")
+        if float(flag):  # type: ignore[arg-type]
+            raise ShortOfMemory(short or "another process is out of memory")
 
     def _backward_whole(
         self, batch: list[Item], parts: list[MicroBatch], seed: Callable[[], None]
@@ -74,10 +101,15 @@ class Passes:
         the loss's gradient by the numbers to the weights. Dropout is the same both times.
         """
         once = len(parts) == 1 and self.world == 1
-        with contextlib.nullcontext() if once else torch.no_grad():
+        with contextlib.nullcontext() if once else torch.no_grad(), self._enough_for_all():
             found = [self._numbers(part) for part in parts]
         flat = self._gathered(batch, parts, [{k: v.detach() for k, v in numbers.items()} for numbers, _ in found])
-        differentiable = {k for numbers, _ in found for k, v in numbers.items() if not once or v.requires_grad}
+        differentiable = {
+            k
+            for numbers, _ in found
+            for k, v in numbers.items()
+            if (not once or v.requires_grad) and not k.startswith("ref_")
+        }
         for name in differentiable:
             flat[name].requires_grad_()
         loss, sums, bad = self._losses(batch, flat, facts_of(batch, self.vocab_size))
@@ -87,15 +119,16 @@ class Passes:
         if not once:
             seed()
         places = [self._places(batch, part) for part in parts]
-        for i, part in enumerate(parts):
-            numbers = found[i][0] if once else self._numbers(part)[0]
-            surrogate = numbers["logps"].new_zeros(())
-            for name, grad in by_name.items():
-                at = places[i][name in BY_EXAMPLE].to(grad.device)
-                values = numbers[name]
-                share = grad[at][..., : values.shape[-1]] if values.dim() > 1 else grad[at]
-                surrogate = surrogate + (values * share).sum()
-            (surrogate * (0.0 if part.filler else 1.0)).backward()
+        with self._enough_for_all():
+            for i, part in enumerate(parts):
+                numbers = found[i][0] if once else self._numbers(part)[0]
+                surrogate = numbers["logps"].new_zeros(())
+                for name, grad in by_name.items():
+                    at = places[i][name in BY_EXAMPLE].to(grad.device)
+                    values = numbers[name]
+                    share = grad[at][..., : values.shape[-1]] if values.dim() > 1 else grad[at]
+                    surrogate = surrogate + (values * share).sum()
+                (surrogate * (0.0 if part.filler else 1.0)).backward()
         tokens = sum(t for part, (_, t) in zip(parts, found, strict=True) if not part.filler)
         return {**sums, **self._over_processes({"tokens": tokens})}, bad
 
@@ -106,7 +139,19 @@ class Passes:
         packed = pack([item.encoded for item in part.items], mode=self.mode, prompts=prompts)
         packed = packed.to(self.accelerator.device)
         targets = targets_of(part.items, packed) if part.items[0].targets else None
-        return self.policy(packed, statistics, targets), float(packed.tokens)
+        # First the reference: layers that are computed again in the backward pass are those of the last call.
+        absent = self.objective.needs_reference and not part.items[0].ref_logps
+        reference = self._reference(packed) if absent else {}
+        return {**self.policy(packed, statistics, targets), **reference}, float(packed.tokens)
+
+    def _reference(self, packed: Packed) -> dict[str, Tensor]:
+        """What the start gives for the same micro-batch: the policy without its adapter."""
+        if not hasattr(self.policy.model, "disable_adapter"):
+            raise PrefineError("the examples have no reference log-probs, and a policy without an adapter gives none")
+        names = {"token_logps"} if "ref_token_logps" in self.objective.statistics else set()
+        with self.policy.as_reference():
+            found = self.policy(packed, names)
+        return {f"ref_{name}": values for name, values in found.items() if name in ("logps", "token_logps")}
 
     def _losses(
         self, items: Sequence[Item], numbers: dict[str, Tensor], facts: Batch

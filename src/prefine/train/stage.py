@@ -9,12 +9,15 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from prefine.data.chat import Dropped, encode
 from prefine.durable import publishing
 from prefine.errors import PrefineError
+from prefine.models.layouts import Layout, choose_layout
 from prefine.models.load import EMBEDDED, load_model, load_tokenizer, model_digest, resolve, set_threads
 from prefine.models.masters import Masters
-from prefine.models.policy import Layout, Policy, choose_layout
+from prefine.models.policy import Policy
 from prefine.models.reference import ReferenceStore, response_keys
 from prefine.objectives.base import Objective
 from prefine.recipe import Model, Recipe
@@ -69,18 +72,25 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
     """Load the model, encode the examples, choose layout and budget, and give the items their reference log-probs."""
     assert recipe.train is not None
     train = recipe.train
+    if train.reference == "step" and recipe.model.lora_r is None:
+        raise PrefineError(
+            "train.reference: 'step' needs an adapter (model.lora_r): all weights are trained, and the start is gone "
+            "after the first step. Take 'store'"
+        )
     objective: Objective = objectives.build(train.objective)
     tokenizer = load_tokenizer(recipe.model)
     counts = Counts()
     items = {s: encode_examples(source.examples(), s, tokenizer, recipe, objective, counts) for s in ("train", "test")}
     if not items["train"]:
         raise PrefineError(f"no training example is left; dropped: {counts.dropped}")
+    # A fresh adapter is random.
+    torch.manual_seed(seed_of(recipe))
     policy = Policy(load_model(recipe.model, train=True))
     masters = Masters(policy.model, bf16=train.bf16)
     if train.gradient_checkpointing:
         checkpoint_activations(policy)
     everything = items["train"] + items["test"]
-    layout = choose_layout(policy, [item.encoded for item in everything], train.layout)
+    layout = choose_layout(policy, [item.encoded for item in everything], train.layout, gradients=True)
     progress.line(f"layout: {layout.reason}")
     if objective.needs_mismatched:
         # A few held-out examples may share one prompt; those of the training part help out, with their own responses.
@@ -89,7 +99,7 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
         add_mismatched(items["test"], borrowed)
     budget = find_budget(policy, masters, everything, layout.mode, train.max_tokens)
     progress.line(budget.line)
-    if objective.needs_reference:
+    if objective.needs_reference and train.reference == "store":
         add_reference(recipe, run, policy, layout, budget.max_tokens, everything, progress)
     return Prepared(policy, masters, objective, tokenizer, items, counts, layout, budget)
 

@@ -25,10 +25,10 @@ from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train import checkpoint
 from prefine.train.batches import Item, Schedule, total_steps
-from prefine.train.budget import MOST, out_of_memory
+from prefine.train.budget import MOST
 from prefine.train.log import MetricsLog, Trackers
 from prefine.train.optim import learning_rate, make_optimizer
-from prefine.train.passes import Passes
+from prefine.train.passes import Passes, ShortOfMemory
 
 if TYPE_CHECKING:
     from prefine.progress import Progress
@@ -73,6 +73,7 @@ class Trainer:
         self.policy, self.masters = policy, masters or Masters(policy.model)
         if not self.masters.named:
             raise PrefineError("nothing to train: no parameter of the model requires a gradient")
+        policy.gather_in_place(self.masters.room)
         self.optimizer = make_optimizer(self.masters.named.values(), train)
         total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
         self.schedule = Schedule(len(items), train.batch_size, total, seed)
@@ -144,14 +145,13 @@ class Trainer:
         return {**self._means(sums), "learning_rate": rate, "grad_norm": norm}
 
     def _gradients(self, batch: list[Item]) -> tuple[dict[str, float], list[str]]:
-        """Gradients of the batch; where memory runs out, once more in micro-batches of half as many tokens."""
+        """Gradients of the batch; where memory runs out, once more in micro-batches of half as many tokens, in all
+        processes alike."""
         state = {name: value.clone() for name, value in self.objective.state_dict().items()}
         while True:
             try:
                 return self.passes.backward(batch, self._seed)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
+            except ShortOfMemory:
                 self._halve(batch)
             self.objective.load_state_dict(state)
             self.optimizer.zero_grad(set_to_none=True)
@@ -163,7 +163,7 @@ class Trainer:
 
     def _halve(self, batch: list[Item]) -> None:
         tokens, largest = self.passes.max_tokens, max(batch, key=lambda item: tree_size(item.encoded))
-        if self.world > 1 or tokens <= tree_size(largest.encoded):
+        if tokens <= tree_size(largest.encoded):
             raise PrefineError(
                 f"step {self.step + 1}: the memory is not enough for micro-batches of {tokens} tokens (the longest "
                 f"example is {largest.id} with {tree_size(largest.encoded)}). Set train.max_tokens or train.max_length "

@@ -19,9 +19,16 @@ def bot(text: str) -> dict[str, str]:
 
 
 def convert(row: dict, wanted: str | None = None, **settings) -> tuple[str, Group, Source]:
-    name, form = detect([row] * 120, "rows", wanted)
+    name, groups, source = convert_all(row, wanted, **settings)
+    return name, groups[0], source
+
+
+def convert_all(row: dict, wanted: str | None = None, **settings) -> tuple[str, list[Group], Source]:
+    """All groups of a row; `given` are settings of the format, the others those of the source."""
+    name, form = detect([row] * 120, "rows", wanted, settings.pop("given", None))
     source = Source("rows", **settings)
-    return name, form(row, source), source
+    found = form(row, source)
+    return name, found if isinstance(found, list) else [found], source
 
 
 def texts(group: Group) -> list[str]:
@@ -53,19 +60,77 @@ SIGNATURES = {
     "alpaca": {"instruction": "Hi", "input": "", "output": "a"},
     "prompt_completion": {"prompt": "Hi", "completion": "a"},
     "prompt_only": {"prompt": "Hi"},
+    "ultrafeedback_raw": {
+        "instruction": "Hi",
+        "models": ["m"],
+        "completions": [{"model": "m", "response": "a", "annotations": {}}],
+    },
+    "ultrafeedback_binarized": {
+        "prompt": "Hi",
+        "prompt_id": "1",
+        "chosen": [USER, bot("a")],
+        "rejected": [USER, bot("b")],
+        "messages": [USER, bot("a")],
+        "score_chosen": 8.0,
+        "score_rejected": 5.0,
+    },
+    "beavertails": {"prompt": "Hi", "response": "a", "category": {"x": False}, "is_safe": True},
+    "pku_safe_rlhf": {
+        "prompt": "Hi",
+        "response_0": "a",
+        "response_1": "b",
+        "is_response_0_safe": True,
+        "is_response_1_safe": False,
+        "better_response_id": 0,
+        "safer_response_id": 0,
+    },
+    "shp": {"post_id": "p", "history": "Hi", "human_ref_A": "a", "human_ref_B": "b", "labels": 1, "score_ratio": 2.0},
+    "stackexchange_raw": {"qid": 1, "question": "<p>Hi</p>", "answers": [{"answer_id": 1, "pm_score": 1, "text": "a"}]},
+    "stackexchange_paired": {"question": "Hi", "response_j": "a", "response_k": "b"},
+    "tldr_comparisons": {
+        "info": {"id": "t", "post": "Hi", "title": "T", "subreddit": "s"},
+        "summaries": [{"text": "a", "policy": "p"}, {"text": "b", "policy": "q"}],
+        "choice": 0,
+    },
+    "tldr_axis": {
+        "info": {"id": "t", "post": "Hi", "title": "T", "subreddit": "s"},
+        "summary": {"text": "a", "policy": "p", "axes": {"overall": 5}},
+    },
+    "tldr_sft": {"id": "t", "subreddit": "s", "title": "T", "post": "Hi", "summary": "a"},
+    "nectar": {"prompt": "\n\nHuman: Hi\n\nAssistant: ", "answers": [{"answer": "a", "model": "m", "rank": 1.0}]},
+    "pad_scored": {"prompt": "Hi", "responses": ["a", "b"], "scores_mcq": [-0.1, -0.2]},
+    "simpo_onpolicy": {"prompt": "Hi", "all_generated_responses": ["a", "b"], "all_rm_scores": [1.0, 2.0]},
+    "alma_triplets": {"translation": {"de": "Hi", "en": "a", "alma_en": "a", "gpt4_en": "b"}},
+    "alma_parallel": {"translation": {"de": "Hi", "en": "a"}},
+    "maple": {"source": "Hi", "translation": "a", "system": "m", "score": 3.0},
+    "chosen_messages": {"chosen_messages": [USER, bot("a")], "rejected_messages": [USER, bot("b")]},
+    "clair": {"prompt": "Hi", "chosen": "a", "rejected": "b", "rational": "because"},
+    "nemo_dpo": {"prompt": "Hi", "chosen_response": "a", "rejected_response": "b"},
+    "stepwise": {"prompt": "Hi", "completions": ["a"], "labels": [True]},
+    "alpacaeval_annotations": {"instruction": "Hi", "output_1": "a", "output_2": "b", "preference": 1.25},
+    "ultrachat_raw": {"id": "0", "data": ["Hi", "a"]},
+    "ultrachat_200k": {"prompt": "Hi", "prompt_id": "1", "messages": [USER, bot("a")]},
+    "self_instruct_seed": {"instruction": "Hi", "instances": [{"input": "", "output": "a"}]},
+    "question_answer": {"question": "Hi", "answer": "a"},
 }
+BY_NAME_ONLY = {"mt_pref": {"prompt": "Hi", "chosen": "a", "rejected": "b"}}
+"""Formats whose columns are those of another one."""
+
+
+WANTED = {"gsm8k_solutions": "1+1"}
 
 
 @pytest.mark.parametrize("name", list(SIGNATURES))
 def test_columns_are_recognized(name):
     found, group, _ = convert(SIGNATURES[name])
     assert found == name
-    assert group.messages[-1]["content"] == ("1+1" if name == "gsm8k_solutions" else "Hi")
+    prompt = group.messages[-1]["content"]
+    assert "Hi" in prompt if group.task in ("translation", "summarization") else prompt == WANTED.get(name, "Hi")
     assert texts(group)[:1] == ([] if name == "prompt_only" else ["2" if name == "gsm8k_solutions" else "a"])
 
 
 def test_every_format_has_a_signature_here_and_its_own_rank():
-    assert set(SIGNATURES) == set(formats.entries())
+    assert set(SIGNATURES) | set(BY_NAME_ONLY) == set(formats.entries())
     ranks = [entry.load().rank for entry in formats.entries().values()]
     assert len(ranks) == len(set(ranks))
 
@@ -80,8 +145,10 @@ def test_types_decide_not_names():
 
 
 def test_unknown_columns_name_the_columns_and_the_way_out():
-    with pytest.raises(PrefineError, match=r"translation \(dict\).*--format.*alpaca"):
-        detect([{"translation": {"de": "x", "en": "y"}}], "rows")
+    with pytest.raises(PrefineError, match=r"poem \(text\).*--format.*alpaca"):
+        detect([{"poem": "x", "lines": 3}], "rows")
+    with pytest.raises(PrefineError, match=r"nearest is 'trl_preference' .*: 'rejectd' may be meant as 'rejected'"):
+        detect([{"prompt": 3, "chosen": [bot("a")], "rejectd": [bot("b")]}], "rows")
     with pytest.raises(PrefineError, match=r"add the column"):
         detect([{"chosen": "Hello a", "rejected": "Hello b"}], "rows")
 
@@ -231,8 +298,8 @@ def test_listwise_scores():
         "scores": [1, 9, "N/A", 3],
         "scores_mcq": [-0.5, 0, -1, -0.5],
     }
-    _, group, source = convert(row)
-    assert texts(group) == ["a", "b"]
+    name, group, source = convert(row)
+    assert name == "pad_scored" and texts(group) == ["a", "b"]
     assert [c.score("score") for c in group.candidates] == [2.0, None]
     assert [c.score("mcq") for c in group.candidates] == [-0.5, -1.0]
     assert group.candidates[1].scores[0].status == "na"
@@ -300,6 +367,7 @@ def test_prompt_only_keeps_task_and_other_columns():
 def test_stored_groups_come_back_as_they_were():
     group = make_group([USER], ["a", "b "], task_meta={"k": "v"}, generator={"model": "m", "seed": "1"})
     group.candidates[0].labels["desirable"] = True
+    group.candidates[0].parent = group.candidates[1].id
     row = group_to_row(group)
     row["candidates"][0]["scores"] = [
         {"scorer": "s", "value": 1.0, "kind": "metric", "aspect": "x", "status": "ok", "rationale": None},

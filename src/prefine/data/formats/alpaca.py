@@ -18,7 +18,7 @@ class Alpaca:
     Columns: instruction, output; input, system, history (list of [user, assistant]) if there are any.
     """
 
-    rank = 24
+    rank = 230
     tells = "responses"
     columns = ("instruction", "input", "output", "system", "history")
 

@@ -18,7 +18,7 @@ class Messages:
     Columns: messages (role, content).
     """
 
-    rank = 22
+    rank = 220
     tells = "responses"
     columns: tuple[str, ...] = ("messages",)
 
@@ -40,5 +40,5 @@ class ShareGPT(Messages):
     Columns: conversations (from, value).
     """
 
-    rank = 23
+    rank = 225
     columns = ("conversations",)

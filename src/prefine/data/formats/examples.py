@@ -19,7 +19,7 @@ class Examples:
     Columns: group_id, prompt (messages), responses (lists of messages), candidate_ids, scores.
     """
 
-    rank = 2
+    rank = 15
     tells = "preferences"
     columns = ("id", "group_id", "split", "prompt", "responses", "candidate_ids", "scores", "finished")
 

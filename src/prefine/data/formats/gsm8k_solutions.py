@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefine.data.build import Source, add_score, to_bool
+from prefine.data.build import Source, add_score, answered, to_bool
 from prefine.data.detect import Columns
-from prefine.data.messages import Dropped
 from prefine.registry import formats
 from prefine.schema import Group
 
@@ -15,10 +14,10 @@ from prefine.schema import Group
 class GSM8KSolutions:
     """OpenAI grade-school-math model solutions: one column per model with {is_correct, solution}.
 
-    Scorer `correct` gives 1 or 0. Equal solutions of two models stay two responses.
+    Scorer `correct` gives 1 or 0, and so does the label `is_correct`. Equal solutions of two models stay two responses.
     """
 
-    rank = 10
+    rank = 115
     tells = "groups"
     columns = ("question",)
 
@@ -34,16 +33,12 @@ class GSM8KSolutions:
         for model, item in row.items():
             if not _is_solution(item):
                 continue
-            try:
-                completion = source.response(item["solution"], "solution")
-            except Dropped as dropped:
-                source.notes[f"responses_dropped_{dropped.reason}"] += 1
-                continue
-            candidate = source.candidate(group, completion, writer=model)
-            add_score(candidate, "correct", to_bool(item["is_correct"]), source.notes)
-        if not group.candidates:
-            raise Dropped("no_candidates")
-        return group
+            right = to_bool(item["is_correct"])
+            candidate = source.one_of_many(group, item["solution"], "solution", model)
+            if candidate is not None:
+                candidate.labels["is_correct"] = right
+                add_score(candidate, "correct", right, source.notes)
+        return answered(group)
 
 
 def _is_solution(value: Any) -> bool:

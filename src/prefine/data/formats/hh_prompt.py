@@ -19,7 +19,7 @@ class HHPrompt:
     Columns: prompt, chosen, rejected (text). Prompts that begin with the same user turn stay in one split.
     """
 
-    rank = 13
+    rank = 125
     tells = "preferences"
     columns = ("prompt", "chosen", "rejected")
 

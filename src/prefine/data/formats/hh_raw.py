@@ -22,7 +22,7 @@ class HHRaw:
     Columns: chosen, rejected (text). Prompts that begin with the same user turn stay in one split.
     """
 
-    rank = 12
+    rank = 120
     tells = "preferences"
     columns = ("chosen", "rejected")
 

@@ -18,9 +18,9 @@ class KTO:
     Columns: messages, label; or prompt, completion (or response), label.
     """
 
-    rank = 19
+    rank = 190
     tells = "preferences"
-    columns = ("messages", "conversations", "prompt", "completion", "response", "label")
+    columns = ("messages", "conversations", "prompt", "completion", "response", "label", "response_id", "group_id")
 
     def matches(self, table: Columns) -> bool:
         labeled = table.has("label", "bool", "number", "text")
@@ -37,7 +37,7 @@ class KTO:
             messages = source.prompt(row.get("prompt"))
             completion = source.response(row.get("completion", row.get("response")), "completion")
         group = source.group(messages, row, self.columns)
-        source.candidate(group, completion).labels["desirable"] = label
+        source.candidate(group, completion, stored_id=row.get("response_id")).labels["desirable"] = label
         return group
 
 

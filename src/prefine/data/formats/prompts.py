@@ -18,9 +18,9 @@ class PromptCompletion:
     Columns: prompt (text or messages), completion or response (text, a message or messages).
     """
 
-    rank = 26
+    rank = 260
     tells = "responses"
-    columns = ("prompt", "completion", "response")
+    columns = ("prompt", "completion", "response", "response_id", "group_id")
 
     def matches(self, table: Columns) -> bool:
         return table.has("prompt", "text", "messages") and any(
@@ -30,7 +30,7 @@ class PromptCompletion:
     def __call__(self, row: dict[str, Any], source: Source) -> Group:
         group = source.group(source.prompt(row.get("prompt")), row, self.columns)
         completion = row.get("completion") if row.get("completion") is not None else row.get("response")
-        source.candidate(group, source.response(completion, "completion"))
+        source.candidate(group, source.response(completion, "completion"), stored_id=row.get("response_id"))
         return group
 
 
@@ -41,7 +41,7 @@ class PromptOnly:
     Columns: prompt (text or messages); a final assistant turn is cut off.
     """
 
-    rank = 27
+    rank = 270
     tells = "prompts"
     columns = ("prompt",)
 

@@ -17,7 +17,7 @@ class ShareGPTPref:
     Columns: conversations (from, value), chosen, rejected (a message, messages or text).
     """
 
-    rank = 18
+    rank = 180
     tells = "preferences"
     columns = ("conversations", "chosen", "rejected")
 

@@ -18,9 +18,18 @@ class TRLPreference:
     Columns: prompt (text or messages; optional), chosen, rejected (text or messages), score_chosen, score_rejected.
     """
 
-    rank = 20
+    rank = 200
     tells = "preferences"
-    columns = ("prompt", "chosen", "rejected", "score_chosen", "score_rejected")
+    columns: tuple[str, ...] = (
+        "prompt",
+        "chosen",
+        "rejected",
+        "score_chosen",
+        "score_rejected",
+        "group_id",
+        "chosen_id",
+        "rejected_id",
+    )
 
     def matches(self, table: Columns) -> bool:
         kinds = ("text", "message", "messages")
@@ -36,7 +45,8 @@ class TRLPreference:
         values = [to_number(row.get(f"score_{side}"))[0] for side in ("chosen", "rejected")]
         if None not in values and values[0] == values[1]:
             raise Dropped("tied_scores")
-        pair = source.prefer(group, source.completion(chosen), source.completion(rejected))
+        ids = row.get("chosen_id"), row.get("rejected_id")
+        pair = source.judged(group, source.completion(chosen), source.completion(rejected), source.name, ids)
         for candidate, value in zip(pair, values, strict=True):
             if value is not None:
                 add_score(candidate, "score", value, source.notes)
