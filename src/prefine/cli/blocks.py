@@ -28,10 +28,10 @@ def evaluation_set(text: str) -> dict[str, Any]:
 def value_of(text: str) -> Any:
     """A value as YAML, as overrides of a recipe are read."""
     from prefine.errors import PrefineError
-    from prefine.recipe.text import Document
+    from prefine.recipe.text import Document, parse_value
 
     document = Document()
-    found = parsevalue_of(text, (text,), document)
+    found = parse_value(text, (text,), document)
     if document.problems:
         raise PrefineError(document.problems[0].message)
     return found

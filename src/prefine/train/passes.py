@@ -228,18 +228,21 @@ class Passes:
             facts = facts_of(batch, self.vocab_size)
             parts = self._cut(batch)
             if self.objective.coupled:
-                flat = self._gathered(batch, parts, [self._numbers(part, more)[0] for part in parts])
+                with self._enough_for_all():
+                    numbers = [self._numbers(part, more)[0] for part in parts]
+                flat = self._gathered(batch, parts, numbers)
                 _, found, wrong = self._losses(batch, flat, facts)
                 add(sums, {**found, **extras(batch, flat, more)})
                 bad += wrong
                 continue
             mine: dict[str, float] = {}
-            for part in parts:
-                numbers, _ = self._numbers(part, more)
-                _, found, wrong = self._losses(part.items, numbers, facts)
-                if not part.filler:
-                    add(mine, {**found, **extras(part.items, numbers, more)})
-                    bad += wrong
+            with self._enough_for_all():
+                for part in parts:
+                    numbers, _ = self._numbers(part, more)
+                    _, found, wrong = self._losses(part.items, numbers, facts)
+                    if not part.filler:
+                        add(mine, {**found, **extras(part.items, numbers, more)})
+                        bad += wrong
             add(sums, self._over_processes(mine))
         return sums, bad
 

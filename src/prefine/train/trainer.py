@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -33,6 +33,7 @@ from prefine.train.passes import Passes, ShortOfMemory
 if TYPE_CHECKING:
     from prefine.progress import Progress
 
+T = TypeVar("T")
 START_TOLERANCE = 1e-3
 
 
@@ -145,23 +146,31 @@ class Trainer:
         return {**self._means(sums), "learning_rate": rate, "grad_norm": norm}
 
     def _gradients(self, batch: list[Item]) -> tuple[dict[str, float], list[str]]:
-        """Gradients of the batch; where memory runs out, once more in micro-batches of half as many tokens, in all
-        processes alike."""
+        """Gradients of the batch; what a try that ran out of memory has left is forgotten."""
         state = {name: value.clone() for name, value in self.objective.state_dict().items()}
-        while True:
-            try:
-                return self.passes.backward(batch, self._seed)
-            except ShortOfMemory:
-                self._halve(batch)
+
+        def compute() -> tuple[dict[str, float], list[str]]:
             self.objective.load_state_dict(state)
             self.optimizer.zero_grad(set_to_none=True)
             self.policy.zero_grad(set_to_none=True)
+            self._seed()
+            return self.passes.backward(batch, self._seed)
+
+        return self._within_memory(compute, batch)
+
+    def _within_memory(self, compute: Callable[[], T], items: Sequence[Item]) -> T:
+        """What `compute` gives; where memory runs out, once more in micro-batches of half as many tokens, in all
+        processes alike."""
+        while True:
+            try:
+                return compute()
+            except ShortOfMemory:
+                self._halve(items)
             self.policy.forget_rows()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self._seed()
 
-    def _halve(self, batch: list[Item]) -> None:
+    def _halve(self, batch: Sequence[Item]) -> None:
         tokens, largest = self.passes.max_tokens, max(batch, key=lambda item: tree_size(item.encoded))
         if tokens <= tree_size(largest.encoded):
             raise PrefineError(
@@ -224,7 +233,7 @@ class Trainer:
         self.policy.eval()
         self.objective.eval()
         more = frozenset({"entropy", "hits"}) if self.policy.fused else frozenset()
-        sums, _ = self.passes.sums(self.held_out, more)
+        sums, _ = self._within_memory(lambda: self.passes.sums(self.held_out, more), self.held_out)
         out = self._means(sums)
         if more:
             out["entropy"] = sums["=entropy"] / sums["=tokens"]
@@ -300,7 +309,7 @@ class Trainer:
         self.policy.eval()
         self.objective.eval()
         probe = [self.items[i] for i in self.schedule.batch(0)][:8]
-        sums, bad = self.passes.sums(probe)
+        sums, bad = self._within_memory(lambda: self.passes.sums(probe), probe)
         loss = sums["loss"] / sums["weight"]
         if bad or not math.isfinite(loss):
             raise PrefineError(f"the loss before training is not finite; rows: {', '.join(bad)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,8 @@ def evaluate(model: Any, tokenizer: Any, section: Tasks, manager: Any) -> tuple[
     from lm_eval.models import huggingface
 
     wrap: Any = huggingface.HFLM
+    # It warns that settings for loading are ignored, which nobody gave.
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # The harness sets a padding token where there is none.
     wrapped = wrap(pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=section.batch_size)
     by_shots: dict[int | None, list[Benchmark]] = defaultdict(list)
