@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=200_000)
     parser.add_argument("--csv", default=str(HERE / "results" / "data_scale.csv"))
     parser.add_argument("--dir", help="where to work; by default a temporary folder that is removed")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="measure these again, in the --dir of a whole run")
     parser.add_argument("--datasets", nargs=3, metavar=("STEP", "SOURCE", "OUT"), help="do one step in this process")
     parser.add_argument("--generate", metavar="FILE", help="only write the rows")
     a = parser.parse_args()
@@ -130,14 +131,21 @@ def main() -> None:
     versions = {name: metadata.version(name) for name in PACKAGES}
     about = {"python": platform.python_version(), **versions, "commit": commit(), "processor": processor()}
     found = []
+    if a.only:
+        with Path(a.csv).open(newline="") as file:
+            found = [row for row in csv.DictReader(file) if row["step"] not in a.only]
     for name, (command, out) in steps.items():
+        if a.only and name not in a.only:
+            continue
+        shutil.rmtree(work / out, ignore_errors=True)
         took = measure(command, environment)
         path = work / out
         size = sum(f.stat().st_size for f in ([path] if path.is_file() else path.rglob("*")) if f.is_file())
         speed = round(a.groups / max(took["cpu_seconds"], 0.1))
         row = {"step": name, "groups": a.groups, "rows_out": rows_of(path), **took, "groups_per_cpu_second": speed}
         found.append({**row, "written_mb": round(size / 1e6, 1), **about, "cores": os.cpu_count()})
-        print({k: v for k, v in found[-1].items() if k not in about}, flush=True)
+        found.sort(key=lambda row: list(steps).index(row["step"]))
+        print(row, flush=True)
         with Path(a.csv).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(found[0]))
             writer.writeheader()

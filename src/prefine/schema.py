@@ -314,8 +314,8 @@ def _with_lists(row: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def example_to_row(example: Example) -> dict[str, Any]:
-    """The example as a plain dictionary that fits `PAIR_SCHEMA`."""
-    return asdict(example)
+    """The example as a plain dictionary that fits `PAIR_SCHEMA`; its lists are the example's own."""
+    return dict(vars(example))
 
 
 def example_from_row(row: dict[str, Any]) -> Example:
