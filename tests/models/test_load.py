@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -149,3 +150,25 @@ def test_an_adapter_remembers_what_is_below_it(tmp_path, tiny_model_dir):
     merged = Policy(load_model(Model(path=str(tmp_path / "adapter"))))
     packed = pack(items(seed=2)).to(device())
     assert torch.allclose(merged.logps(packed), Policy(model).logps(packed), atol=1e-4)
+
+
+def test_the_digest_of_an_adapter_does_not_see_the_order_of_sets_or_where_folders_are(tmp_path, tiny_model_dir):
+    model = add_lora(load_model(Model(path=str(tiny_model_dir))), Model(path=str(tiny_model_dir), lora_r=2))
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    file = tmp_path / "adapter" / "adapter_config.json"
+    config = json.loads(file.read_text())
+    before = model_digest(Model(path=str(tmp_path / "adapter")))
+
+    def digest(**changes):
+        file.write_text(json.dumps({**config, **changes}))
+        return model_digest(Model(path=str(tmp_path / "adapter")))
+
+    assert len(config["target_modules"]) > 1
+    assert digest(target_modules=config["target_modules"][::-1]) == before
+    shutil.copytree(tiny_model_dir, tmp_path / "moved")
+    assert digest(base_model_name_or_path=str(tmp_path / "moved")) == before
+    assert digest(lora_alpha=17) != before
+    weights = load_file(tmp_path / "moved" / "model.safetensors")
+    first = next(iter(weights))
+    save_file({**weights, first: weights[first] + 1}, tmp_path / "moved" / "model.safetensors", {"format": "pt"})
+    assert digest(base_model_name_or_path=str(tmp_path / "moved")) != before

@@ -218,11 +218,16 @@ def _weights_digest(path: str) -> str:
         raise PrefineError(f"model.path: {path} has no config.json, weights or adapter")
     for file in files:
         h.update(file.name.encode())
-        h.update(_file_digest(file).encode())
-    if (folder / ADAPTER).exists():
-        below = json.loads((folder / ADAPTER).read_text())["base_model_name_or_path"]
-        h.update(_weights_digest(resolve(below)).encode())
+        h.update((_adapter_digest(file) if file.name == ADAPTER else _file_digest(file)).encode())
     return h.hexdigest()
+
+
+def _adapter_digest(file: Path) -> str:
+    """Of an adapter's settings and the weights below it: PEFT writes its sets in any order, and folders move."""
+    config = json.loads(file.read_text())
+    below = _weights_digest(resolve(config.pop("base_model_name_or_path")))
+    settings = {k: sorted(v) if isinstance(v, list) else v for k, v in config.items()}
+    return hashlib.sha256(json.dumps([settings, below], sort_keys=True).encode()).hexdigest()
 
 
 def _file_digest(path: Path, blocks: int = 256) -> str:
