@@ -2,10 +2,14 @@
 
 import pytest
 
-from prefine.engines.base import Outcome, Reply
+from prefine.engines.base import Outcome, Reply, Request
+from prefine.engines.session import Session
 from prefine.errors import PrefineError
 from prefine.generate import stage
+from prefine.generate.asking import written
+from prefine.ledger import Ledger
 from prefine.progress import Progress
+from tests.engines.scripted import Scripted
 from tests.prompts.world import Stopped, rows, seeds
 
 ENGINE = {"name": "hf", "model": "teacher"}
@@ -101,3 +105,12 @@ def test_keep_spreads_and_asks_for_enough_samples(world):
         run(world({"teacher": None}, name="k"), {"name": "answer"}, seeds("p"), keep=5)
     with pytest.raises(PrefineError, match=r"generate.min_unique is 5"):
         run(world({"teacher": None}, name="u"), {"name": "answer"}, seeds("p"), min_unique=5)
+
+
+def test_a_response_names_its_call_in_the_ledger(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        session = Session(Scripted(lambda r: "tea"), ledger)
+        (reply,) = session.ask([Request(({"role": "user", "content": "say tea"},))])
+        candidate = written("g", reply.text, reply, {"model": "m"})
+        (row,) = ledger.rows("ok")
+    assert candidate.generator == {"model": "m", "ledger_key": row.key}

@@ -68,6 +68,8 @@ class Reply:
     completion_tokens: int = 0
     model: str = ""
     """The name under which the server says that it answered."""
+    key: str = field(default="", compare=False)
+    """Of the request in the ledger, where the raw reply is; empty outside of a session."""
 
     @property
     def ok(self) -> bool:

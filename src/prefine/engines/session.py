@@ -221,6 +221,7 @@ class Session:
             if first:
                 replies[key] = self._read(request, key, found[key])
             reply = replies[key]
+            reply.key = key
             self._counts["requests"] += 1
             if reply.ok:
                 self._counts["answered" if key in sent and first else "from_ledger"] += 1

@@ -72,7 +72,7 @@ def written(group: str, text: str, reply: Reply, writer: dict[str, str]) -> Cand
     return Candidate(
         candidate_id(group, completion, canonical_json(writer)),
         completion,
-        writer,
+        {**writer, "ledger_key": reply.key} if reply.key else writer,
         finish_reason=reply.finish_reason,
         n_tokens=reply.completion_tokens or None,
         avg_logprob=math.fsum(reply.logps) / len(reply.logps) if reply.logps else None,
