@@ -96,6 +96,8 @@ def _cascade(policy: Policy, check: _Check) -> str | None:
 def _flexible(policy: Policy) -> bool:
     """Whether FlexAttention was right in a trial. The items of the check are too short for a window to show."""
     config, weight = policy.causal.config.get_text_config(), next(policy.parameters())
+    if getattr(config, "per_layer_config", None):
+        return False  # layers of several widths: one trial says nothing of all
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return flex.trouble(weight.device.type, torch.bfloat16 if policy.bf16 else weight.dtype, width) is None
 
