@@ -47,8 +47,8 @@ report:
 - **Paths** are looked up in the current folder first, and beside the recipe if they are not there.
 - **Overrides** on the command line change single keys: `train.learning_rate=1e-6`, `label.labelers.0.model=my-teacher`,
   `train.objective={name: simpo, beta: 2}`, `generate=null`.
-- **Variants** (`variants: {sft: {...}, dpo: {model.path: "variant:sft"}}`) are run in their order, each with the keys in
-  which it differs. `variant:NAME` is the model that an earlier one trained, wherever a model is named;
+- **Variants** (`variants: {sft: {...}, dpo: {model.path: "variant:sft"}}`) are run in their order, each with its
+  own keys. `variant:NAME` is the model that an earlier one trained, wherever a model is named;
   `data.path: variant:NAME/STAGE` takes the rows of its stage `data`, `prompts`, `generate` or `label`.
 - **Mistakes** are told all at once, before anything is loaded, each with file, line, key and the nearest valid name.
   `prefine run RECIPE --dry-run` only checks, and prints the recipe with all its settings.
