@@ -33,6 +33,7 @@ def recipe(tmp_path, tiny_model_dir, monkeypatch):
     return tmp_path / "r.yaml"
 
 
+@pytest.mark.acceptance(name="cost")
 def test_each_stage_that_asks_is_counted_or_named(recipe):
     generate, label, note = estimate(load_variants(recipe))
     assert generate.startswith("generate: 9 requests, 0 of them answered before: 9 calls, about ")

@@ -42,6 +42,7 @@ def rendered_ids(tokenizer, messages, generation_prompt: bool = False) -> list[i
     )
 
 
+@pytest.mark.acceptance(name="boundary")
 @pytest.mark.parametrize("kind", TEMPLATED)
 def test_ids_are_those_of_the_template(kind):
     tokenizer = make(kind)
@@ -53,6 +54,7 @@ def test_ids_are_those_of_the_template(kind):
     assert encoded.flags == {}
 
 
+@pytest.mark.acceptance(name="boundary")
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_one_bos_end_of_turn_trained_and_mask_exactly_on_the_response(kind):
     tokenizer = make(kind)
@@ -76,6 +78,7 @@ def test_a_prompt_that_changes_when_it_is_answered_is_cut_where_both_agree():
     assert tokenizer.decode(prompt_ids(tokenizer, PROMPT)).endswith("<|bot|><think>\n")
 
 
+@pytest.mark.acceptance(name="mask_without_marks")
 def test_the_mask_is_that_of_generation_marks_where_a_template_has_them():
     marked, plain = make("chatml_marked"), make("chatml")
     messages = PROMPT + say("The answer")
@@ -107,6 +110,7 @@ def test_template_without_a_system_role_gets_its_text_in_the_first_user_turn():
         encode(tokenizer, ask("a") + ask("b"), [say("c")])
 
 
+@pytest.mark.acceptance(name="boundary")
 def test_a_merge_over_the_boundary_is_not_trained_on():
     tokenizer = make("chatml")
     encoded = encode(tokenizer, ask("The quick "), [say("brown fox"), say("! no")], plain_text=True)
@@ -214,6 +218,7 @@ def hostile(draw, kind: str):
     return "".join(draw(st.lists(piece, min_size=1, max_size=6)))
 
 
+@pytest.mark.acceptance(name="boundary")
 @pytest.mark.parametrize("kind", list(KINDS))
 @given(data=st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

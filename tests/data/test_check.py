@@ -85,6 +85,7 @@ def test_a_source_without_a_usable_row_is_reported_not_raised(tmp_path):
         check(write(tmp_path, [{"text": "x"}]))
 
 
+@pytest.mark.acceptance(name="hh_golden_numbers")
 def test_hh_harmless():
     report = check(Data(path=str(shared("data/hh_harmless_test.jsonl.gz"))))
     assert report.ok and report.bad_fraction < 0.01 and report.pairs == 2308

@@ -23,6 +23,7 @@ def pair(prompt, chosen, rejected):
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+@pytest.mark.acceptance(name="hh_golden_numbers")
 def test_golden_numbers_of_hh_harmless():
     loaded = load(Data(path=str(shared("data/hh_harmless_test.jsonl.gz"))))
     counts = loaded.counts.as_dict()
@@ -44,6 +45,7 @@ def test_golden_numbers_of_hh_harmless():
     assert all(len(splits) == 1 for splits in by_turn.values())
 
 
+@pytest.mark.acceptance(name="gsm8k_golden_numbers")
 def test_golden_numbers_of_gsm8k_solutions():
     groups, counts = load_groups(Data(path=str(shared("data/gsm8k_model_solutions.jsonl.gz"))))
     right = [[c.score("correct") for c in g.candidates] for g in groups]
@@ -53,6 +55,7 @@ def test_golden_numbers_of_gsm8k_solutions():
     assert sum(int(sum(r)) * int(len(r) - sum(r)) for r in right) == 2429
 
 
+@pytest.mark.acceptance(name="demo_files")
 @pytest.mark.parametrize(
     ("name", "form", "used", "check"),
     [
@@ -105,6 +108,7 @@ def test_real_files_are_recognized_and_whole(name, form, used, check):
     assert check(loaded.groups)
 
 
+@pytest.mark.acceptance(name="demo_files")
 def test_systems_of_dpo_demo_are_kept():
     groups, _ = load_groups(Data(path=str(shared("data/dpo_en_demo.json.gz"))))
     rows = sum(len(g.comparisons) for g in groups if g.messages[0]["role"] == "system")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ def group(*turns: str):
     return make_group([{"role": roles[i % 2], "content": t} for i, t in enumerate(turns)], ["x"])
 
 
+@pytest.mark.acceptance(name="split_stability")
 def test_adding_and_shuffling_rows_moves_nothing():
     first = [group(f"prompt {i}") for i in range(300)]
     before = {g.id: split_of(g, 0.2, "s") for g in first}
@@ -26,6 +28,7 @@ def test_adding_and_shuffling_rows_moves_nothing():
     assert 0.15 < sum(s == "test" for s in after.values()) / 600 < 0.25
 
 
+@pytest.mark.acceptance(name="split_stability")
 @given(first=st.text(min_size=1), rest=st.lists(st.text(min_size=1), min_size=1, max_size=4), salt=st.text())
 def test_depths_of_one_dialogue_stay_together(first, rest, salt):
     turns = [first, *rest]

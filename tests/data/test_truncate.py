@@ -27,6 +27,7 @@ def encode_lengths(prompt: int, responses: list[int], max_length: int, overlong:
 OVERHEAD = len(prompt_ids(make("chatml"), [turn("user", 1)])) - 1
 
 
+@pytest.mark.acceptance(name="truncation_table")
 @pytest.mark.parametrize(
     ("prompt", "responses", "outcome"),
     [
@@ -65,6 +66,7 @@ def test_drop_is_the_default():
     assert encode_lengths(20, [10, 12], 120, overlong="drop").flags == {}
 
 
+@pytest.mark.acceptance(name="truncation_table")
 def test_a_prompt_that_would_keep_nothing_of_its_last_turn_is_dropped():
     with pytest.raises(Dropped, match="prompt_alone_too_long"):
         encode_lengths(300, [10, 12], OVERHEAD + 20)

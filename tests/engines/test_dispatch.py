@@ -102,6 +102,7 @@ def test_all_are_answered_at_the_allowed_concurrency():
     assert {(o.tries, o.prompt_tokens, o.completion_tokens) for o in found.outcomes.values()} == {(1, 5, 3)}
 
 
+@pytest.mark.acceptance(name="limiter")
 def test_a_pause_that_the_server_asks_for_is_kept_and_not_a_try():
     def reply(i, n):
         return bad(429, headers={"Retry-After": "7"}) if (i, n) == (0, 1) else good()
@@ -127,6 +128,7 @@ def test_refusals_without_a_pause_lower_the_concurrency_and_are_not_tries():
     assert any("6 calls at once" in text for text in found.said)
 
 
+@pytest.mark.acceptance(name="limiter")
 def test_transient_failures_are_tried_again_with_growing_pauses():
     server = Server(lambda i, n: bad(500) if n < 6 else good())
     found = Run(server, 1).go()
@@ -208,6 +210,7 @@ def test_patience_starts_anew_with_every_reply():
     assert found.error is None and server.times[-1][1] > 300
 
 
+@pytest.mark.acceptance(name="cost")
 def test_no_call_is_made_that_could_exceed_the_budget():
     server = Server(lambda i, n: good(5, 1))
     budget = Budget(tokens=100)

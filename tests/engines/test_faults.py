@@ -64,6 +64,7 @@ def test_a_fault_says_what_the_server_said_in_one_short_line():
     assert len(fault.error) < 250 and "\n" not in fault.error
 
 
+@pytest.mark.acceptance(name="limiter")
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

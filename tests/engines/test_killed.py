@@ -46,6 +46,7 @@ def wait_for_calls(server, n, child):
     return True
 
 
+@pytest.mark.acceptance(name="ledger_killed")
 def test_twenty_kills_at_random_instants(start, tmp_path):
     with FaultServer(latency=0.005) as quiet:
         undisturbed = start(quiet, tmp_path / "undisturbed.sqlite", N)
@@ -72,6 +73,7 @@ def test_twenty_kills_at_random_instants(start, tmp_path):
     assert len(found) == N and {status for status, _ in found.values()} == {"ok"}
 
 
+@pytest.mark.acceptance(name="ledger_killed")
 def test_a_stop_by_signal_repeats_nothing(start, tmp_path):
     path = tmp_path / "ledger.sqlite"
     with FaultServer(latency=0.02) as server:

@@ -35,6 +35,7 @@ def table(session, asked):
     return [(r.text, r.status, r.finish_reason, r.completion_tokens, r.model) for r in session.ask(asked)]
 
 
+@pytest.mark.acceptance(name="limiter")
 def test_a_server_that_misbehaves_gives_the_same_replies_in_the_end(opened):
     asked = requests(2000)
     with FaultServer() as good:
@@ -51,6 +52,7 @@ def test_a_server_that_misbehaves_gives_the_same_replies_in_the_end(opened):
     assert facts["calls"] >= 2000 + sum(bad.faults[k] for k in TRIED_AGAIN)
 
 
+@pytest.mark.acceptance(name="limiter")
 def test_one_kind_of_fault_at_a_time_costs_the_expected_number_of_tries(opened):
     for kind in sorted({*KINDS} - {"hang"}):
         with FaultServer(rate=1.0, kinds=(kind,), most_faults=2) as server:
@@ -270,6 +272,7 @@ def prices(tmp_path):
     return str(path)
 
 
+@pytest.mark.acceptance(name="cost")
 def test_dollars_are_counted_and_stopped_before_they_are_exceeded(opened, prices):
     # Prompts have 10 tokens ("question n", n < 10), 2 of them cached, replies 5: 8 + 1 + 20 = 29 millionths a call.
     asked = requests(10)

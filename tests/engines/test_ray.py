@@ -51,6 +51,7 @@ def answers(engine, asked):
     return [(found[i].text, found[i].finish_reason, found[i].completion_tokens) for i in range(len(asked))]
 
 
+@pytest.mark.acceptance(name="other_tools")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_cluster_of_two_nodes_gives_the_same_rows_even_when_one_is_lost(cluster):

@@ -37,6 +37,7 @@ def values(labels, aspect=None):
     return [next((s.value for s in row if s.aspect == aspect), None) for row in labels.scores]
 
 
+@pytest.mark.acceptance(name="choice_probabilities")
 def test_pairs_by_hand(asked):
     group = group_of("p", "a", "b", "c", "a", "")
     choice, [found] = asked.label("choice", table, [group])

@@ -22,6 +22,7 @@ def circle(request):
     return verdict(request, "A" if CIRCLE[a] == b else "B")
 
 
+@pytest.mark.acceptance(name="duel")
 @pytest.mark.parametrize(("swap", "calls"), [(True, 8), (False, 4)])
 def test_the_champion_is_the_best_by_n_minus_1_duels(asked, swap, calls):
     group = group_of("p", *TEXTS)
@@ -59,6 +60,7 @@ def test_all_prompts_play_a_round_in_one_call(asked):
     assert sent == [8, 6, 4, 2]
 
 
+@pytest.mark.acceptance(name="duel")
 def test_an_audit_finds_cycles(asked):
     groups = [group_of("p", *CIRCLE), group_of("q", *CIRCLE)]
     judge, found = asked.label("duel", circle, groups, audit=1.0)

@@ -12,6 +12,7 @@ def logs(**p):
     return {k.replace("_", " "): math.log(v) for k, v in p.items()}
 
 
+@pytest.mark.acceptance(name="choice_probabilities")
 def test_spellings_with_and_without_space_are_summed():
     found = probabilities(logs(A=0.3, _A=0.2, B=0.1, _B_=0.05, C=0.2, a=0.1), ("A", "B"))
     assert found == pytest.approx([0.5, 0.15])
@@ -25,6 +26,7 @@ def test_a_longer_label_is_begun_by_its_beginnings():
     assert found == pytest.approx([0.3, 0.0, 0.35])
 
 
+@pytest.mark.acceptance(name="choice_probabilities")
 def test_too_little_mass_is_no_answer():
     assert checked([0.3, 0.2], 0.5) == [0.3, 0.2]
     for found, least in (([0.3, 0.19], 0.5), ([0.0, 0.0], 0.0)):

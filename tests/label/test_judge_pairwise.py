@@ -23,6 +23,7 @@ def first_wins(request):
     return verdict(request, "A")
 
 
+@pytest.mark.acceptance(name="position_bias")
 def test_a_judge_that_only_looks_at_the_order_prefers_nobody(asked):
     group = group_of("p", *TEXTS)
     judge, [found] = asked.label("judge_pairwise", first_wins, [group])
@@ -35,6 +36,7 @@ def test_a_judge_that_only_looks_at_the_order_prefers_nobody(asked):
     assert values(soft) == [0.5] * 3
 
 
+@pytest.mark.acceptance(name="position_bias")
 def test_in_one_order_only_the_bias_goes_into_the_labels(asked):
     group = group_of("p", *TEXTS)
     judge, [found] = asked.label("judge_pairwise", first_wins, [group], swap=False)

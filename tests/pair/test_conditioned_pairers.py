@@ -62,6 +62,7 @@ def test_a_tie_is_no_pair():
     assert found_by(controllable({"judge.honesty": 3.0}), group_of((3.0, 3.0), B)) == ([], "all_scores_equal")
 
 
+@pytest.mark.acceptance(name="conditioning")
 def test_an_exact_match_does_not_fall_through_to_the_raw_rating():
     pairer = controllable({"judge.helpfulness": 5.0, "judge.honesty": 1.0})
     # Both targets met, honesty missed by 1, and by 2: 0, -1 and -2. With that bug they are 6, 4 and 3.
@@ -78,6 +79,7 @@ def test_honesty_is_a_distance_from_the_target():
     assert texts_of(pair) == ["b", "a"] and pair.scores == [3.0, -1.0]
 
 
+@pytest.mark.acceptance(name="conditioning")
 def test_penalty_and_weights():
     pairer = controllable({"judge.honesty": 3.0}, penalty=0.5, weights={"judge.honesty": 4.0, "judge.helpfulness": 2.0})
     # a: 2 * 4 - 4 * 0.5 * 0; b: 2 * 5 - 4 * 0.5 * 2.
@@ -262,6 +264,7 @@ def test_cut_off_responses_stay_marked_when_flipped():
     assert kept.finished == [True, False] and flipped.finished == [False, True]
 
 
+@pytest.mark.acceptance(name="conditioning")
 def test_flipping_twice_restores_the_pair():
     (kept, flipped), _ = augmented(["good", "bad"], [9.0, 2.5])
     assert flipped.responses[::-1] == kept.responses
@@ -272,6 +275,7 @@ def test_flipping_twice_restores_the_pair():
     assert (goal_in(back), texts_of(back)) == (goal_in(flipped), texts_of(kept))
 
 
+@pytest.mark.acceptance(name="conditioning")
 def test_scores_that_read_the_same_make_one_pair_and_equal_ones_none():
     assert augmented(["a", "b"], [1.0, 1.0]) == ([], "all_scores_equal")
     [pair], _ = augmented(["a", "b"], [1.0, 1.001])

@@ -48,6 +48,7 @@ def test_best_worst_takes_the_ends():
     assert found.scores == [2.0, -1.0]
 
 
+@pytest.mark.acceptance(name="binarize")
 def test_best_random_draws_among_the_strictly_worse():
     group, scores = group_of(["a", "b", "c", "d"]), [1.0, 1.0, 0.2, 0.9]
     seen = set()
@@ -104,6 +105,7 @@ def test_ranked_can_demand_that_the_teacher_accepts_one_and_rejects_one():
     assert outcome(None, None, None) == "no_choice_probability"
 
 
+@pytest.mark.acceptance(name="binarize")
 @pytest.mark.parametrize("block", SCORED, ids=lambda b: "-".join(map(str, b.values())))
 def test_reasons(block):
     pairer = pairers.build(block)
@@ -121,6 +123,7 @@ rows = st.lists(
 )
 
 
+@pytest.mark.acceptance(name="binarize")
 @settings(max_examples=60, deadline=None)
 @given(rows, st.sampled_from(SCORED), st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 3), st.randoms())
 def test_pairs_do_not_depend_on_order_and_are_never_ties(rows, block, min_gap, seed, rng: random.Random):
@@ -282,6 +285,7 @@ def test_ties_make_a_pair_only_if_they_may(name):
         build(name, ties="random", min_gap=0.1)
 
 
+@pytest.mark.acceptance(name="binarize")
 @settings(max_examples=60, deadline=None)
 @given(rows, st.sampled_from(WITH_TIES), st.sampled_from(["random", "shorter", "longer"]), st.randoms())
 def test_ties_do_not_depend_on_order_and_never_turn_a_gap_round(rows, name, ties, rng: random.Random):
@@ -330,6 +334,7 @@ for block in SCORED:
 """
 
 
+@pytest.mark.acceptance(name="binarize")
 def test_draws_are_the_same_in_every_process():
     """Nothing may come from `hash()`, which differs from process to process."""
     import os

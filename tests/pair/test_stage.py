@@ -95,6 +95,7 @@ def test_given_needs_no_scores(folders):
     assert counts.extra["examples"] == 2
 
 
+@pytest.mark.acceptance(name="gsm8k_golden_numbers")
 def test_golden_numbers_of_the_gsm8k_solutions():
     path = shared("data/gsm8k_model_solutions.jsonl.gz")
     from prefine.data.load import load

@@ -108,6 +108,7 @@ def test_mistakes_are_told_before_anything_is_read(tmp_path):
             cleaners.check({"name": "decontaminate", "against": against})
 
 
+@pytest.mark.acceptance(name="decontamination")
 def test_all_gsm8k_solutions_are_found_and_hh_is_clean(tmp_path):
     from prefine.data.load import load
     from prefine.recipe import Data

@@ -36,6 +36,7 @@ def planted(rng: random.Random, n: int, length: int = 120) -> list[tuple[str, st
     return out
 
 
+@pytest.mark.acceptance(name="near_duplicates")
 def test_planted_near_duplicates_are_found_and_nothing_else(tmp_path):
     rng = random.Random(0)
     pairs = planted(rng, 400)
@@ -114,6 +115,7 @@ def test_clusters_are_the_components_of_what_is_near():
     assert len(asked) == len(set(asked))
 
 
+@pytest.mark.acceptance(name="near_duplicates")
 def test_the_result_is_the_same_in_any_order_and_any_parts(tmp_path):
     rng = random.Random(2)
     chain = [sentence(rng, 60)]
@@ -172,6 +174,7 @@ def test_real_conversations_with_few_first_turns(tmp_path):
     assert not near
 
 
+@pytest.mark.acceptance(name="near_duplicates")
 def test_what_is_left_of_an_interrupted_process_changes_nothing(tmp_path, monkeypatch):
     """A process that dies in the middle leaves parts; the next one starts afresh and ends with the same rows."""
     from prefine.data import steps

@@ -32,6 +32,7 @@ def rows_with(tmp_path, scores: list[float | None], vectors=VECTORS):
     return groups, str(file)
 
 
+@pytest.mark.acceptance(name="deita")
 def test_six_vectors_by_hand(tmp_path):
     groups, file = rows_with(tmp_path, [6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     block = {"name": "deita", "complexity": "one", "embeddings": file, "threshold": 0.9, "size": 4}
@@ -57,6 +58,7 @@ def naive(vectors: np.ndarray, threshold: float, budget: int) -> list[int]:
     return taken
 
 
+@pytest.mark.acceptance(name="deita")
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 120), st.sampled_from([0.3, 0.8, 0.95]), st.integers(1, 60))
 def test_the_size_of_blocks_changes_nothing(seed, n, threshold, budget):
@@ -175,6 +177,7 @@ def test_a_random_tenth_is_part_of_a_random_fifth_in_any_order(tmp_path):
     assert len(more.rows) == 201
 
 
+@pytest.mark.acceptance(name="deita")
 @pytest.mark.parametrize("name", ["random", "top_score", "deita", "k_center"])
 def test_a_size_is_a_number_of_rows_or_a_share(name):
     more = {"embeddings": "x"} if name in ("deita", "k_center") else {}

@@ -122,6 +122,7 @@ def test_the_alignment_handbooks_columns(tmp_path):
     assert {g.id for g in again.groups()} == {g.id for g in scored_groups()[1:]}
 
 
+@pytest.mark.acceptance(name="export_round_trip")
 def test_numbers_are_numbers(tmp_path):
     folder = stage_of(tmp_path, scored_groups(), "label")
     for to in ("hub", "jsonl"):
@@ -152,6 +153,7 @@ def test_lists_come_back_with_all_scores_and_writers(tmp_path, to):
     assert [c.score("judge.tone") for c in again[groups[0].id].candidates] == [0.5, 0.5]
 
 
+@pytest.mark.acceptance(name="other_tools")
 def test_a_hub_export_loads_and_has_a_card(tmp_path):
     from huggingface_hub import DatasetCard
 

@@ -29,6 +29,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.acceptance(name="other_tools")
 def test_preference_rows_have_three_columns_of_messages(tmp_path):
     folder = imported(tmp_path, PAIRS)
     facts = export_folder(folder.path, "trl", tmp_path / "out")
@@ -44,6 +45,7 @@ def test_preference_rows_have_three_columns_of_messages(tmp_path):
     assert trl.maybe_extract_prompt(dict(rows[0])) == rows[0]
 
 
+@pytest.mark.acceptance(name="export_round_trip")
 def test_the_way_out_and_back_keeps_ids_and_splits(tmp_path):
     folder = imported(tmp_path, PAIRS)
     export_folder(folder.path, "trl", tmp_path / "out")
@@ -91,6 +93,7 @@ def test_labels_as_they_came(tmp_path):
     assert set(rows[0]) == {"prompt", "completion", "label"} and rows[0]["completion"][-1]["role"] == "assistant"
 
 
+@pytest.mark.acceptance(name="gsm8k_golden_numbers")
 def test_every_solution_is_a_row_for_kto(tmp_path):
     folder = imported_file(tmp_path, str(shared("data/gsm8k_model_solutions.jsonl.gz")))
     for i, more in enumerate(({}, {"score": "correct", "threshold": 0.5})):

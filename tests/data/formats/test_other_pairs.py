@@ -23,6 +23,7 @@ def part(role: str, text: str, weight: float) -> dict:
     return {"role": role, "content": [{"type": "text", "value": text}], "loss_weight": weight}
 
 
+@pytest.mark.acceptance(name="demo_files")
 def test_conversations_in_parts_with_weights():
     head = [part("system", "Be kind", 0.0), part("user", "Hi", 0.0)]
     row = {

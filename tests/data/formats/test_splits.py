@@ -45,6 +45,7 @@ def splits(tmp_path, name: str, rows: list[dict]) -> dict[str, str]:
     return {g.id: g.split for g in loaded.groups}
 
 
+@pytest.mark.acceptance(name="split_stability")
 @pytest.mark.parametrize("name", list(SOURCES))
 def test_shuffled_and_added_rows_move_nothing(tmp_path, name):
     rows = [SOURCES[name](i) for i in range(80)]
@@ -53,6 +54,7 @@ def test_shuffled_and_added_rows_move_nothing(tmp_path, name):
     assert set(all_of_them.values()) == {"train", "test"}
 
 
+@pytest.mark.acceptance(name="split_stability")
 @pytest.mark.parametrize("name", list(SOURCES))
 def test_rows_of_one_origin_stay_together(tmp_path, name):
     file = tmp_path / "rows.jsonl"
@@ -63,6 +65,7 @@ def test_rows_of_one_origin_stay_together(tmp_path, name):
     assert all(a.split == b.split for a, b in zip(groups[::2], groups[1::2], strict=True))
 
 
+@pytest.mark.acceptance(name="split_stability")
 def test_depths_of_one_dialogue_of_hh_stay_together():
     groups = load(Data(path=str(shared("data/hh_harmless_test.jsonl.gz")))).groups
     by_text = {tuple(m["content"] for m in g.messages): g.split for g in groups}

@@ -25,6 +25,7 @@ def overall(group) -> list[float | None]:
     return [c.score("ultrafeedback", "overall") for c in group.candidates]
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 def test_every_aspect_is_a_score_and_their_mean_is_computed_here():
     wrong_mean = {"fine-grained_score": 1.0, "critique": "Fine."}
     _, group, _ = convert(row(completion("a", ["5", "N/A", "4", 3], "7", **wrong_mean), completion("b", [1] * 4, 2)))
@@ -40,6 +41,7 @@ def test_every_aspect_is_a_score_and_their_mean_is_computed_here():
     assert group.task_meta == {"source": "flan"} and a.generator["model"] == "model-a"
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 @pytest.mark.parametrize(
     ("ratings", "given", "wanted"),
     [
@@ -63,12 +65,14 @@ def test_an_overall_score_of_10_that_was_a_1(ratings, given, wanted):
     assert overall(group) == [None if given == "N/A" else float(given)]
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 def test_no_ratings_no_mean():
     _, group, _ = convert(row(completion("a", ["N/A"] * 4, 3)))
     mean = next(s for s in group.candidates[0].scores if s.scorer == "fine_mean")
     assert (mean.value, mean.status) == (None, "na") and group.candidates[0].score("ultrafeedback", "n_aspects") == 0
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 def test_the_principle_belongs_to_the_response_alone():
     told = {"principle": "honesty", "custom_system_prompt": "Say when you do not know."}
     _, group, _ = convert(row(completion("a", [5] * 4, 8, **told), completion("b", [4] * 4, 7)))
@@ -81,6 +85,7 @@ def test_the_principle_belongs_to_the_response_alone():
     assert group.candidates[1].generator == {"model": "model-b"}
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 def test_rows_without_usable_completions_and_truthful_qa_are_dropped():
     form = UltraFeedbackRaw()
     for bad, reason in [
@@ -113,6 +118,7 @@ def binarized(**changes) -> dict:
     }
 
 
+@pytest.mark.acceptance(name="ultrafeedback")
 def test_binarized_pairs_keep_their_scores_and_ties_are_dropped():
     name, group, _ = convert(binarized())
     assert name == "ultrafeedback_binarized" and judged(group) == [("good", "bad")] and group.messages == [USER]
