@@ -199,15 +199,15 @@ def rows():
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_with_75(toy, sent):
     (toy / "slow_source.py").write_text(SLOW)
-    command = [
-        sys.executable,
-        "-m",
-        "prefine",
-        "run",
-        "r.yaml",
-        "data.path=slow_source:rows",
-    ]
-    process = subprocess.Popen(command, cwd=toy, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefine", "run", "r.yaml", "data.path=slow_source:rows"],
+        cwd=toy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and so would everything that it starts.
+        preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "reading\n", process.communicate()[1]
     process.send_signal(sent)

@@ -53,7 +53,7 @@ def answers(engine, asked):
 
 @pytest.mark.acceptance(name="other_tools")
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_cluster_of_two_nodes_gives_the_same_rows_even_when_one_is_lost(cluster):
     nodes, second = cluster
     asked = requests(96)
