@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -40,7 +41,7 @@ def recipe(a: argparse.Namespace, rows: Path, folder: str, lists: bool) -> dict:
     }
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=0, help="tokens of a micro-batch; 0 is prefine's choice")
     parser.add_argument("--save", required=True, help="folder for the trained model")
     parser.add_argument("--threads", type=int, default=1)
-    a = parser.parse_args()
+    a = parser.parse_args(given)
     os.environ["OMP_NUM_THREADS"] = str(a.threads)
 
     import prefine

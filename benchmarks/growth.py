@@ -1,7 +1,8 @@
 """How one training micro-batch grows: with length, vocabulary, responses and model size; time and memory.
 
-    python benchmarks/growth.py            measures all points and draws docs/images/growth.svg
-    python benchmarks/growth.py --plot     draws alone
+    python benchmarks/growth.py            measures what is missing, draws docs/images/growth.svg, writes the table
+    python benchmarks/growth.py --again    measures all points anew
+    python benchmarks/growth.py --plot     draws and writes alone
 
 Forward and backward pass of one prompt tree on a random Qwen3-shaped model, float32, in a process of its own for each
 point: CPU seconds of the second of two passes, and the peak of memory above what the process held with the model
@@ -18,7 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from speed import facts, write_between
+
 HERE = Path(__file__).resolve().parent
+MARKS = ("<!-- begin: written by benchmarks/growth.py -->", "<!-- end of growth -->")
 PICTURE = HERE.parent / "docs" / "images" / "growth.svg"
 BASE = {"prompt": 256, "response": 256, "responses": 2, "vocabulary": 32768, "hidden": 256, "layers": 4}
 SHORT = {"prompt": 128, "response": 128}
@@ -28,6 +32,7 @@ AXES = {
     "responses": [{"responses": n} for n in (2, 4, 8, 16)],
     "model": [{"hidden": h, "layers": n, **SHORT} for h, n in ((384, 6), (512, 8), (768, 12), (1024, 20))],
 }
+POINT = ("axis", *BASE, "mode")
 MODES = {"cascade": "a prompt once for its responses", "separate": "one response per row"}
 
 
@@ -42,7 +47,7 @@ def point(spec: dict) -> dict:
     from prefine.models.masters import Masters
     from prefine.models.policy import Policy
     from prefine.models.trees import pack
-    from prefine.train.trainer import peak_memory_mb, reset_peak_memory
+    from prefine.train.memory import peak_memory_mb, reset_peak_memory
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -81,17 +86,18 @@ def point(spec: dict) -> dict:
     }
 
 
-def measure(axes: list[str], path: Path) -> None:
-    """Every point of the axes in a process of its own; rows of other axes stay as they are."""
-    from speed import facts
-
-    rows = [row for row in read(path) if row["axis"] not in axes]
+def measure(axes: list[str], path: Path, *, again: bool) -> None:
+    """Every point of the axes that is missing, or all of them, in a process of its own; other rows stay."""
+    rows = [row for row in read(path) if not again or row["axis"] not in axes]
+    done = {tuple(row[key] for key in POINT) for row in rows}
     known = {k: v for k, v in facts().items() if k != "python"}
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for axis in axes:
         for change in AXES[axis]:
             for mode in MODES:
                 spec = {**BASE, **change, "mode": mode}
+                if tuple(str({"axis": axis, **spec}[key]) for key in POINT) in done:
+                    continue
                 command = [sys.executable, __file__, "--point", json.dumps(spec)]
                 found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout)
                 rows.append({"axis": axis, **spec, **found, **known})
@@ -108,6 +114,30 @@ def read(path: Path) -> list[dict]:
         return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def table(rows: list[dict]) -> str:
+    """The points as Markdown, trees beside separate rows."""
+    lines = [
+        "| axis | point | tokens (one response per row) | CPU seconds | memory, MB |",
+        "|---|---|---|---|---|",
+    ]
+    names = {
+        "length": lambda r: f"prompt {r['prompt']}, responses {r['response']}",
+        "vocabulary": lambda r: f"{int(r['vocabulary']):,} tokens",
+        "responses": lambda r: f"{r['responses']} responses",
+        "model": lambda r: f"{int(r['parameters']) / 1e6:.0f}M parameters",
+    }
+    for tree in rows:
+        if tree["mode"] != "cascade":
+            continue
+        same = [r for r in rows if r["mode"] != "cascade" and all(r[k] == tree[k] for k in ("axis", *BASE))]
+        cells = [
+            tree[field] + (f" ({same[0][field]})" if same else "") for field in ("tokens", "cpu_seconds", "memory_mb")
+        ]
+        lines.append(f"| {tree['axis']} | {names[tree['axis']](tree)} | {' | '.join(cells)} |")
+    last = rows[-1]
+    return "\n".join([*lines, "", f"Measured on {last['hardware']}, one thread; {last['versions']}; {last['date']}."])
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -146,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--csv", default=str(HERE / "results" / "growth.csv"))
     parser.add_argument("--axes", default=",".join(AXES), help="those to measure; rows of others stay as they are")
+    parser.add_argument("--again", action="store_true", help="measure points that were measured before, too")
     parser.add_argument("--point", help="measure this one point, given as JSON")
     parser.add_argument("--plot", action="store_true", help="only draw what was measured")
     a = parser.parse_args()
@@ -153,8 +184,10 @@ def main() -> None:
         print(json.dumps(point(json.loads(a.point))))
         return
     if not a.plot:
-        measure(a.axes.split(","), Path(a.csv))
-    draw(read(Path(a.csv)), PICTURE)
+        measure(a.axes.split(","), Path(a.csv), again=a.again)
+    rows = read(Path(a.csv))
+    draw(rows, PICTURE)
+    write_between(HERE.parent / "docs" / "performance.md", table(rows), MARKS)
 
 
 if __name__ == "__main__":

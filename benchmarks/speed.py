@@ -1,17 +1,19 @@
 """Training speed and memory beside TRL's DPO trainer: the same model, rows, batch and optimizer, in the same run.
 
-    python benchmarks/speed.py [--profiles chat,long,short,list4] [--rounds 3] [--sizes 8,16] [--dtype fp32]
+    python benchmarks/speed.py [--profiles chat,long,short,list4] [--rounds 3] [--dtype fp32]
+    python benchmarks/speed.py --tables      writes the tables of docs/performance.md and README.md from the results
 
-Each trainer is a command of its own, timed from outside at two sizes. What counts is the cost of what the larger has
-more, so that start-up and imports cancel; a reference pass is part of it. The trainers take turns, and ratios are taken
-inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and system). One step over
-one whole batch is compared, too: the cosine of prefine's change of the weights with TRL's.
+Each trainer is a command of its own, timed from outside with one prompt and with a whole batch. What counts is what the
+batch costs more, so that start-up and imports cancel; a reference pass is part of it. The trainers take turns, and
+ratios are taken inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and
+system). The one step over the whole batch is compared, too: the cosine of prefine's change of the weights with TRL's.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import os
 import platform
@@ -27,6 +29,10 @@ import speed_assets
 
 HERE = Path(__file__).resolve().parent
 TRAINERS = {"trl": ["trl_dpo.py"], "trl_best": ["trl_dpo.py", "--best"], "prefine": ["candidate.py"]}
+OTHERS = {"trl": "TRL as it comes", "trl_best": "TRL at its best"}
+BATCH = {"chat": 8, "long": 8, "short": 8, "list4": 4}
+"""Prompts of a step; twelve pairs for TRL in the last profile."""
+MARKS = ("<!-- begin: written by benchmarks/speed.py -->", "<!-- end of speed -->")
 
 
 def timed(command: list[str], threads: int) -> dict[str, float]:
@@ -67,74 +73,124 @@ def cosine(start: Path, one: Path, other: Path) -> float:
     return float(torch.nn.functional.cosine_similarity(x.double(), y.double(), dim=0))
 
 
-def measure(a: argparse.Namespace, profile: str) -> list[dict]:
-    """One row for each round and trainer."""
-    assets, sizes = Path(a.assets), [int(x) for x in a.sizes.split(",")]
-    tokens = [unique_tokens(assets, profile, n) for n in sizes]
-    out = []
-    for number in range(a.rounds):
-        names = list(TRAINERS) if number % 2 == 0 else list(TRAINERS)[::-1]
-        saved: dict[str, Path] = {}
-        rows = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name in names:
-                found = []
-                for size in sizes:
-                    save = Path(folder, f"{name}-{size}")
-                    script, *flags = TRAINERS[name]
-                    settings = {
-                        "model": assets / "model",
-                        "data": assets / f"{profile}.jsonl",
-                        "pairs": size,
-                        "batch": sizes[0],
-                        "dtype": a.dtype,
-                        "save": save,
-                        "threads": a.threads,
-                    }
-                    command = [sys.executable, str(HERE / script), *flags]
-                    found.append(timed(command + [f"--{k}={v}" for k, v in settings.items()], a.threads))
-                    if size == sizes[0]:
-                        saved[name] = save
-                more = tokens[-1] - tokens[0]
-                rows[name] = {
-                    "profile": profile,
-                    "round": number,
-                    "trainer": name,
-                    "dtype": a.dtype,
-                    "unique_tokens": more,
-                    "cpu_seconds": round(found[-1]["cpu"] - found[0]["cpu"], 3),
-                    "wall_seconds": round(found[-1]["wall"] - found[0]["wall"], 3),
-                    "peak_rss_mb": round(max(f["rss_mb"] for f in found), 1),
-                }
-            if profile != "list4":
-                rows["prefine"]["update_cosine"] = round(cosine(assets / "model", saved["trl"], saved["prefine"]), 9)
-        out += [rows[name] for name in TRAINERS]
-        print(profile, number, {n: (rows[n]["cpu_seconds"], rows[n]["peak_rss_mb"]) for n in TRAINERS}, flush=True)
-    return out
+def measure(a: argparse.Namespace, profile: str, number: int) -> list[dict]:
+    """One round of a profile: a row for each trainer."""
+    assets, batch = Path(a.assets), BATCH[profile]
+    more = unique_tokens(assets, profile, batch) - unique_tokens(assets, profile, 1)
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in list(TRAINERS) if number % 2 == 0 else list(TRAINERS)[::-1]:
+            script, *flags = TRAINERS[name]
+            given = {"model": assets / "model", "data": assets / f"{profile}.jsonl", "save": Path(folder, name)}
+            command = [sys.executable, str(HERE / script), *flags, f"--dtype={a.dtype}", f"--threads={a.threads}"]
+            command += [f"--{k}={v}" for k, v in given.items()]
+            one, whole = (timed([*command, f"--pairs={n}", f"--batch={n}"], a.threads) for n in (1, batch))
+            rows[name] = {
+                "profile": profile,
+                "round": number,
+                "trainer": name,
+                "dtype": a.dtype,
+                "threads": a.threads,
+                "prompts": batch,
+                "unique_tokens": more,
+                "cpu_seconds": round(whole["cpu"] - one["cpu"], 3),
+                "wall_seconds": round(whole["wall"] - one["wall"], 3),
+                "peak_rss_mb": round(whole["rss_mb"], 1),
+                "imports_rss_mb": round(imports(name, a.threads), 1),
+                "update_cosine": "",
+            }
+        if profile != "list4":
+            found = cosine(assets / "model", Path(folder, "trl"), Path(folder, "prefine"))
+            rows["prefine"]["update_cosine"] = round(found, 9)
+    return [rows[name] for name in TRAINERS]
+
+
+@functools.cache
+def imports(name: str, threads: int) -> float:
+    """Peak of resident memory in MB of a process that only imports what a trainer needs."""
+    wanted = "prefine.train.stage" if name == "prefine" else "datasets, trl.trainer.dpo_trainer"
+    return timed([sys.executable, "-c", f"import torch, transformers.models.qwen3, {wanted}"], threads)["rss_mb"]
+
+
+def compared(rows: list[dict], profile: str) -> dict | None:
+    """Medians, smallest and largest values of the ratios inside the rounds of a profile; None without a round."""
+    rounds: dict[tuple, dict[str, dict]] = {}
+    for r in rows:
+        if r["profile"] == profile:
+            rounds.setdefault((r["date"], r["commit"], r["round"]), {})[r["trainer"]] = r
+    whole = [x for x in rounds.values() if x.keys() == TRAINERS.keys()]
+    if not whole:
+        return None
+
+    def ratios(field: str, other: str, less: str = "") -> list[float]:
+        cost = [[float(x[n][field]) - (float(x[n][less]) if less else 0.0) for n in (other, "prefine")] for x in whole]
+        return [a / b for a, b in cost]
+
+    return {
+        "rounds": len(whole),
+        "time": {o: ratios("cpu_seconds", o) for o in OTHERS},
+        "memory": {o: median(ratios("peak_rss_mb", o, "imports_rss_mb")) for o in OTHERS},
+        "speed": median(float(x["prefine"]["unique_tokens"]) / float(x["prefine"]["cpu_seconds"]) for x in whole),
+        "cosine": min((float(x["prefine"]["update_cosine"] or 1) for x in whole), default=1.0),
+    }
 
 
 def table(rows: list[dict]) -> str:
     """Medians of the ratios inside rounds, as Markdown."""
-    lines = ["| profile | against TRL as it comes | against TRL at its best | peak memory | tokens per CPU second |"]
-    lines.append("|---|---|---|---|---|")
+    lines = [
+        "| profile | rounds | time of TRL as it comes | time of TRL at its best | memory of both, above imports "
+        "| tokens per CPU second | cosine of the two steps |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for profile in dict.fromkeys(r["profile"] for r in rows):
-        rounds = {}
-        for r in rows:
-            if r["profile"] == profile:
-                rounds.setdefault(r["round"], {})[r["trainer"]] = r
-        cells = []
-        for other in ("trl", "trl_best"):
-            ratios = [x[other]["cpu_seconds"] / x["prefine"]["cpu_seconds"] for x in rounds.values()]
-            cells.append(f"{median(ratios):.1f}x [{min(ratios):.1f}, {max(ratios):.1f}]")
-        memory = [
-            median(x[o]["peak_rss_mb"] / x["prefine"]["peak_rss_mb"] for x in rounds.values())
-            for o in ("trl", "trl_best")
-        ]
-        speed = median(x["prefine"]["unique_tokens"] / x["prefine"]["cpu_seconds"] for x in rounds.values())
+        found = compared(rows, profile)
+        if found is None:
+            continue
+        cells = [f"{median(x):.1f}x [{min(x):.1f}, {max(x):.1f}]" for x in found["time"].values()]
+        memory = " / ".join(f"{x:.1f}x" for x in found["memory"].values())
+        same = "-" if profile == "list4" else f"{found['cosine']:.8f}"
         lines.append(
-            f"| {profile} | {cells[0]} | {cells[1]} | {memory[0]:.1f}x / {memory[1]:.1f}x less | {speed:.0f} |"
+            f"| {profile} | {found['rounds']} | {' | '.join(cells)} | {memory} | {found['speed']:.0f} | {same} |"
         )
-    return "\n".join(lines)
+    known = rows[-1]
+    where = f"{known['hardware']}, {known['threads']} thread; {known['versions']}; {known['dtype']}"
+    return "\n".join([*lines, "", f"Measured on {where}; {known['date']}, commit {known['commit']}."])
+
+
+def short_table(rows: list[dict]) -> str:
+    """For the README: the medians alone."""
+    profiles = {p: x for p in dict.fromkeys(r["profile"] for r in rows) if (x := compared(rows, p))}
+    lines = [f"| | {' | '.join(profiles)} |", "|---" * (len(profiles) + 1) + "|"]
+    for other, name in OTHERS.items():
+        cells = [f"{median(x['time'][other]):.1f}x, {x['memory'][other]:.1f}x" for x in profiles.values()]
+        lines.append(f"| {name}: time, memory | {' | '.join(cells)} |")
+    known = rows[-1]
+    return "\n".join([*lines, "", f"{known['hardware']}, {known['threads']} thread, {known['dtype']}."])
+
+
+def write_between(path: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
+    """Put the text between a page's marks."""
+    before, mark, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end:
+        raise SystemExit(f"{path} lacks the marks '{marks[0]}' and '{marks[1]}'")
+    path.write_text(f"{before}{mark}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+def append(path: Path, rows: list[dict]) -> None:
+    """Add rows to a CSV file, which is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def read(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def facts() -> dict[str, str]:
@@ -144,34 +200,43 @@ def facts() -> dict[str, str]:
     )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "trl"))
-    return {"hardware": f"{cpu}, {os.cpu_count()} cores", "python": platform.python_version(), "versions": packages,
-            "commit": commit.strip(), "date": time.strftime("%Y-%m-%d")}  # fmt: skip
+    import torch
+
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return {
+        "hardware": f"{gpu}{cpu}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": packages,
+        "commit": commit.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assets", default="runs/speed-assets")
-    parser.add_argument("--profiles", default="chat,long,short,list4")
+    parser.add_argument("--profiles", default=",".join(BATCH))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sizes", default="8,16", help="rows of the two runs; the first is the batch")
     parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--csv", default=str(HERE / "results" / "speed.csv"))
+    parser.add_argument("--csv", default=str(HERE / "results" / "speed.csv"), help="rows are added to it")
+    parser.add_argument("--commit", help="what stands in the rows; by default that of this repository")
+    parser.add_argument("--tables", action="store_true", help="measure nothing; write the tables from the CSV file")
     a = parser.parse_args()
+    if a.tables:
+        rows = read(Path(a.csv))
+        write_between(HERE.parent / "docs" / "performance.md", table(rows))
+        write_between(HERE.parent / "README.md", short_table(rows))
+        return
     if not (Path(a.assets) / "list4.jsonl").exists():
         speed_assets.make(Path(a.assets))
-    known = facts()
-    rows: list[dict] = []
-    for profile in a.profiles.split(","):
-        rows += [{**r, **known} for r in measure(a, profile)]
-        fields = list(dict.fromkeys(k for r in rows for k in r))
-        Path(a.csv).parent.mkdir(parents=True, exist_ok=True)
-        with open(a.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, fields)
-            writer.writeheader()
-            writer.writerows(rows)
-    print(f"\n{known['hardware']}; {known['versions']}; {a.dtype}, {a.threads} thread(s), commit {known['commit']}\n")
-    print(table(rows))
+    known = facts() | ({"commit": a.commit} if a.commit else {})
+    for number in range(a.rounds):
+        for profile in a.profiles.split(","):
+            rows = [{**r, **known} for r in measure(a, profile, number)]
+            append(Path(a.csv), rows)
+            print(profile, number, {r["trainer"]: (r["cpu_seconds"], r["peak_rss_mb"]) for r in rows}, flush=True)
+    print(table(read(Path(a.csv))))
 
 
 if __name__ == "__main__":

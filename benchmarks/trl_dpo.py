@@ -10,10 +10,11 @@ import argparse
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("--model", "--data", "--save"):
         parser.add_argument(name, required=True)
@@ -24,7 +25,8 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--best", action="store_true")
-    a = parser.parse_args()
+    parser.add_argument("--micro", type=int, default=2, help="pairs of a micro-batch with --best")
+    a = parser.parse_args(given)
     os.environ |= {"OMP_NUM_THREADS": str(a.threads), "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
     import torch
@@ -41,7 +43,7 @@ def main() -> None:
         for best, *others in [r.get("responses") or [r["chosen"], r["rejected"]]]
         for other in others
     ]
-    micro = 2 * sides if a.best else a.batch * sides
+    micro = min(a.micro, a.batch) * sides if a.best else a.batch * sides
     with tempfile.TemporaryDirectory() as folder:
         config = DPOConfig(
             output_dir=folder,

@@ -15,7 +15,7 @@ from prefine.models.masters import Masters
 from prefine.models.policy import Policy
 from prefine.models.trees import longest_path, pack
 from tests.models import test_trees
-from tests.models.test_trees import VOCABULARY, items
+from tests.models.test_trees import VOCABULARY, gradients, items
 
 SETTINGS = {
     **test_trees.SETTINGS,
@@ -245,28 +245,46 @@ def test_the_window_of_a_model_inside_another():
     assert layouts._window(AutoConfig.for_model("gemma3", text_config=text)) is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "rope", "most"),
-    [
-        ("phi3", {"rope_type": "longrope", "original_max_position_embeddings": 12, "factor": 2.0}, 12),
-        ("llama", {"rope_type": "dynamic", "factor": 2.0}, 12),
-    ],
-)
-def test_positions_that_change_with_the_longest_text(kind, rope, most):
-    """A long neighbor would change a short text's numbers, in rows of their own too; below the limit none does."""
-    if kind == "phi3":
-        rope = {**rope, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
-    rope = {**rope, "rope_theta": 10000.0}
+LONGROPE = {"rope_type": "longrope", "factor": 2.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+
+
+def shifting(kind, rope, most=12):
+    """A policy whose rotary frequencies change when a row of a forward pass has more than `most` tokens."""
+    rope = {**rope, "rope_theta": 10000.0, "original_max_position_embeddings": most}
     changes = {"max_position_embeddings": most, "original_max_position_embeddings": most}
-    policy = Policy(build(kind, rope_parameters=rope, rope_scaling=rope, **changes))
+    return Policy(build(kind, rope_parameters=rope, rope_scaling=rope, **changes))
+
+
+@pytest.mark.parametrize(("kind", "rope"), [("phi3", LONGROPE), ("llama", {"rope_type": "dynamic", "factor": 2.0})])
+def test_positions_that_change_with_the_longest_text(kind, rope):
+    """A long neighbor would change a short text's numbers, in rows of their own too; below the limit none does."""
+    policy = shifting(kind, rope)
     short, long = items([(4, (3, 5)), (4, (6, 14))])
     with torch.no_grad():
         alone = policy.logps(pack([short], mode="separate"))
         together = policy.logps(pack([short, long], mode="separate"))[:2]
     assert (alone - together).abs().max() > 1e-3
-    with pytest.raises(PrefineError, match=f"more than {most} tokens, and the longest has 18"):
-        choose_layout(policy, [short, long])
-    assert choose_layout(policy, [short, short]).mode == "cascade"
+    if kind == "llama":
+        with pytest.raises(PrefineError, match=r"the longest here has 18 tokens.* to 12 at most"):
+            choose_layout(policy, [short, long])
+    else:
+        layout = choose_layout(policy, [short, long])
+        assert layout.mode == "separate" and "change beyond 12 tokens" in layout.reason
+        assert error_of(policy, "separate", [short, long]) < 1e-5
+    assert choose_layout(policy, [short, short]).mode == "cascade" and not policy.alone
+
+
+def test_rows_that_run_one_by_one_have_the_gradients_of_plain_forwards():
+    policy, trees = shifting("phi3", LONGROPE), items([(4, (3, 5)), (4, (6, 14, 9))])
+    choose_layout(policy, trees)
+    coefficients = torch.linspace(-1, 1, 5)
+    want, want_grads = gradients(policy, trees, coefficients, plain=True)
+    for fused in (True, False):
+        policy.fused = fused
+        got, got_grads = gradients(policy, pack(trees, mode="separate"), coefficients)
+        assert (got - want).abs().max() <= 1e-5 * want.abs().max()
+        for name, grad in want_grads.items():
+            assert (got_grads[name] - grad).norm() <= 1e-5 * grad.norm(), name
 
 
 def test_a_recipe_may_ask_for_separate_rows():

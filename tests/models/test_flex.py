@@ -5,8 +5,9 @@ A run on a GPU still has to show the backward pass; `trial` makes it before trai
 
 import pytest
 import torch
+from transformers import AutoConfig
 
-from prefine.models import attention, flex
+from prefine.models import attention, flex, layouts
 from prefine.models.attention import Segments, among
 from prefine.models.flex import BLOCK, Trees, Wish, attend, block_kinds, dense, trial
 from prefine.models.layouts import choose_layout
@@ -134,6 +135,27 @@ def test_a_model_that_does_not_tell_its_window_gets_rows_of_its_own(monkeypatch)
     )
     layout = choose_layout(Policy(model), items())
     assert layout.mode == "separate" and "window of 8" in layout.reason
+
+
+def test_how_far_each_layer_sees():
+    """What a layer has to ask for. One that sees chunks asks for no window, so that its model gets rows of its own."""
+    kinds = {"layer_types": ["chunked_attention", "full_attention"], "num_hidden_layers": 2}
+    assert layouts._windows(AutoConfig.for_model("llama4_text", attention_chunk_size=8, **kinds)) == [8, None]
+    kinds["layer_types"][0] = "sliding_attention"
+    assert layouts._windows(AutoConfig.for_model("gemma3_text", sliding_window=6, **kinds)) == [6, None]
+    assert layouts._windows(AutoConfig.for_model("llama", num_hidden_layers=3)) == [None] * 3
+    assert layouts._windows(AutoConfig.for_model("mistral", sliding_window=5, num_hidden_layers=3)) == [5] * 3
+
+
+def test_heads_of_each_width_are_tried(monkeypatch):
+    """Layers of several widths: one that FlexAttention gets wrong is enough."""
+    tried = set()
+    monkeypatch.setattr(flex, "trouble", lambda kind, dtype, width: tried.add(width))
+    policy = Policy(build("gemma4_text", sliding_window=8))
+    assert choose_layout(policy, items()).mode == "cascade" and tried == {8, 512}
+    assert error_of(policy, "cascade", items()) < 1e-5
+    monkeypatch.setattr(flex, "trouble", lambda kind, dtype, width: "wrong" if width == 512 else None)
+    assert choose_layout(policy, items()).mode == "separate"
 
 
 def test_a_cpu_does_not_take_it():

@@ -79,6 +79,29 @@ def test_restore_gives_full_precision_back():
         assert model(torch.tensor([[3, 4, 5]])).logits.dtype == torch.float32
 
 
+def test_frozen_weights_are_saved_as_they_were_loaded():
+    model, before = loaded()
+    model.model.embed_tokens.requires_grad_(False)
+    masters = Masters(model, bf16=True)
+    assert model.model.embed_tokens.weight.dtype == torch.bfloat16
+    assert "model.embed_tokens.weight" not in masters.named
+    masters.restore()
+    weight = model.model.embed_tokens.weight
+    assert weight.dtype == torch.float32 and torch.equal(weight, before["model.embed_tokens.weight"])
+
+
+def test_weights_below_an_adapter_are_not_kept_twice():
+    """They are not saved with it."""
+    from prefine.models.load import add_lora
+    from prefine.recipe import Model
+
+    model = add_lora(tiny("llama"), Model(path="x", lora_r=2))
+    masters = Masters(model, bf16=True)
+    masters.restore()
+    kinds = {("lora_" in name, weight.dtype) for name, weight in model.named_parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
 def test_tied_weights_have_one_master():
     model, _ = loaded(tie_word_embeddings=True)
     masters = Masters(model, bf16=True)

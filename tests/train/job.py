@@ -6,6 +6,7 @@ python job.py FOLDER OBJECTIVE_JSON SETTINGS_JSON -> trains to the end, resuming
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def make_trainer(
 ):
     lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
     mode, short = settings.pop("mode", "cascade"), settings.pop("short_of_memory", None)
+    found = settings.pop("found", None)
     train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})
     objective = objectives.build(block)
     objective.start_loss = lambda: None  # the reference numbers are made up
@@ -106,6 +108,7 @@ def make_trainer(
         mode=mode,
         fingerprint={"objective": block, **fingerprint},
         progress=Progress.silent(),
+        max_tokens=found and found[int(os.environ.get("RANK", 0))],
     )
     if short:
         run_short(trainer, *short)

@@ -142,6 +142,98 @@ def test_reference_log_probs_are_stored_verified_and_shared(tmp_path, tiny_model
         train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": {"name": "dpo", "beta": 0.3}}))
 
 
+def stored_folders(tmp_path):
+    return {p.name for p in (tmp_path / "runs" / "run" / "reference").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shared"),
+    [
+        ({"train": {"learning_rate": 1e-3, "max_tokens": 50, "layout": "separate"}}, True),
+        ({"model": {"lora_r": 4}}, True),
+        ({"train": {"bf16": True}}, False),
+        ({"model": {"dtype": "bfloat16"}}, False),
+        ({"model": {"lora_r": 4, "quantization": "nf4"}}, False),
+    ],
+    ids=str,
+)
+def test_what_the_key_of_the_reference_knows(tmp_path, tiny_model_dir, pairs_file, changes, shared):
+    """What changes the numbers, and nothing else."""
+    if "quantization" in str(changes):
+        pytest.importorskip("bitsandbytes")
+    compute_reference([recipe(tmp_path, tiny_model_dir, pairs_file)], progress=Progress.silent())
+    first = stored_folders(tmp_path)
+    compute_reference([recipe(tmp_path, tiny_model_dir, pairs_file, **changes)], progress=Progress.silent())
+    assert len(first) == 1 and len(stored_folders(tmp_path) - first) == (0 if shared else 1)
+
+
+def test_other_tokens_of_a_response_are_other_keys():
+    from prefine.data.chat import Encoded
+
+    def keys(prompt, responses, masks):
+        return reference.response_keys(Encoded(prompt, responses, masks, {}))
+
+    base = keys([1, 2], [[3, 4]], [[True, True]])
+    others = [
+        keys([1], [[2, 3, 4]], [[True] * 3]),
+        keys([1, 2], [[3]], [[True]]),
+        keys([1, 2], [[3, 4]], [[False, True]]),
+    ]
+    assert len({*base, *(key for (key,) in others)}) == 4
+    assert keys([1, 2], [[7], [3, 4]], [[True], [True, True]])[1] == base[0]
+
+
+def test_an_interrupted_reference_goes_on_where_it_was(tmp_path, tiny_model_dir, pairs_file, monkeypatch):
+    monkeypatch.setattr(reference, "PART", 5)
+    made = recipe(tmp_path, tiny_model_dir, pairs_file)
+    add, written = reference.ResponseStore._add, []
+
+    def killed(self, items, found, *more):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(len(items))
+        add(self, items, found, *more)
+
+    monkeypatch.setattr(reference.ResponseStore, "_add", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compute_reference([made], progress=Progress.silent())
+    assert written == [5, 5]
+    rest = []
+    monkeypatch.setattr(
+        reference.ResponseStore, "_add", lambda self, items, *more: rest.append(len(items)) or add(self, items, *more)
+    )
+    compute_reference([made], progress=Progress.silent())
+    assert rest == [5, 3]
+
+
+def test_a_stored_number_is_verified_wherever_it_stands(tmp_path, tiny_model_dir, pairs_file):
+    """A run of wrong numbers at the end, far from the first items."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = recipe(tmp_path, tiny_model_dir, pairs_file)
+    folder = compute_reference([made], progress=Progress.silent())
+    (part,) = folder.glob("*/part-*.parquet")
+    table = pq.read_table(part)
+    rows = table["token_logps"].to_pylist()
+    half = len(rows) // 2
+    rows = [*rows[:half], *([row[0] + 3.0, *row[1:]] for row in rows[half:])]
+    pq.write_table(table.set_column(1, "token_logps", pa.array(rows, pa.list_(pa.float32()))), part)
+    with pytest.raises(PrefineError, match="stored reference log-prob"):
+        train(made)
+
+
+def test_what_was_expected_of_memory_is_said_beside_what_was_measured(tmp_path, tiny_model_dir, pairs_file):
+    made, said = recipe(tmp_path, tiny_model_dir, pairs_file), []
+    progress = Progress.silent()
+    progress.line = said.append
+    done = run_recipe(made, progress=progress).results("train")[-1].manifest()
+    expected, measured = f"{done['predicted_memory_mb']:,.0f} MB", f"{done['peak_memory_mb']:,.0f} MB"
+    (before,) = [i for i, line in enumerate(said) if f"expected peak of memory {expected}" in line]
+    (after,) = [i for i, line in enumerate(said) if line == f"memory: {measured} at most, {expected} were expected"]
+    assert before < after
+
+
 def test_a_reference_at_each_step_needs_no_store(tmp_path, tiny_model_dir, pairs_file):
     logs = []
     for way in ("store", "step"):

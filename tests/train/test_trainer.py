@@ -39,18 +39,27 @@ def start(folder, name, settings, processes=1, **kwargs):
     )
 
 
-@pytest.mark.parametrize(("name", "short"), [("pad", None), ("pad", [1, 60]), ("beta_dpo", [0, 60])])
-def test_two_processes_train_as_one(tmp_path, name, short):
-    """Even if one of them runs out of memory: then both go on with smaller micro-batches."""
+@pytest.mark.parametrize(
+    ("name", "unlike", "tokens"),
+    [
+        ("pad", {}, 100),
+        ("pad", {"short_of_memory": [1, 60]}, 50),
+        ("beta_dpo", {"short_of_memory": [0, 60]}, 50),
+        ("beta_dpo", {"found": [100, 70]}, 70),
+    ],
+    ids=str,
+)
+def test_two_processes_train_as_one(tmp_path, name, unlike, tokens):
+    """Even if one of them runs out of memory, or has found less of it: then both take smaller micro-batches."""
     settings = {"max_tokens": 100, "num_train_epochs": 1.0}
     said = {}
     for folder, processes in (("one", 1), ("two", 2)):
-        unlike = {"short_of_memory": short} if processes == 2 else {}
-        with start(tmp_path / folder, name, {**settings, **unlike}, processes, stdout=subprocess.PIPE) as job:
+        more = unlike if processes == 2 else {}
+        with start(tmp_path / folder, name, {**settings, **more}, processes, stdout=subprocess.PIPE) as job:
             said[folder] = job.communicate(timeout=240)[0].decode().split("ready\n")[-1]
         assert job.returncode == 0
     assert said["one"].count("micro-batches of 100") == 1
-    assert said["two"].count(f"micro-batches of {50 if short else 100}") == 2
+    assert said["two"].count(f"micro-batches of {tokens}") == 2
     one, two = (load_file(tmp_path / f / "final.safetensors") for f in ("one", "two"))
     begin = {n: p for n, p in make_policy().model.named_parameters()}
     for key, value in one.items():
@@ -176,6 +185,40 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     assert all(torch.equal(got[k], v) for k, v in want.items())
 
 
+def test_a_damaged_checkpoint_is_not_counted_among_those_that_are_kept(tmp_path):
+    """Saving an earlier step beside it must not delete the only good one."""
+    trainer = make_trainer(tmp_path, {"name": "dpo"}, {"num_train_epochs": 2.0, "save_total_limit": 2})
+    for _ in range(3):
+        trainer._optimizer_step()
+    folder = tmp_path / "checkpoints"
+    for _ in range(2):
+        trainer.save()
+        (folder / "step-000003" / "weights.safetensors").write_bytes(b"")
+        assert checkpoint.newest(folder, lambda line: None) is None
+    for step in (1, 2):
+        trainer.step = step
+        trainer.save()
+    assert sorted(p.name for p in folder.glob("step-*")) == ["step-000001", "step-000002", "step-000003.damaged"]
+    assert checkpoint.newest(folder).name == "step-000002"
+
+
+def test_the_optimizer_itself_takes_its_moments_back(tmp_path, monkeypatch):
+    """Where its counter of steps has to be depends on the device and on how it computes."""
+    trainer = make_trainer(tmp_path, {"name": "dpo"}, {"num_train_epochs": 2.0})
+    trainer._optimizer_step()
+    trainer.save()
+    again = make_trainer(tmp_path, {"name": "dpo"}, {"num_train_epochs": 2.0})
+    given = []
+    real = again.optimizer.load_state_dict
+    monkeypatch.setattr(again.optimizer, "load_state_dict", lambda state: given.append(state) or real(state))
+    again._resume()
+    assert len(given) == 1
+    for old, new in zip(trainer._trainable().values(), again._trainable().values(), strict=True):
+        before, after = trainer.optimizer.state[old], again.optimizer.state[new]
+        assert before.keys() == after.keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert all(torch.equal(before[k], after[k]) and before[k].dtype == after[k].dtype for k in before)
+
+
 def test_a_crash_before_the_rename_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     settings = {"num_train_epochs": 2.0, "save_steps": 1}
     trainer = make_trainer(tmp_path, {"name": "dpo"}, dict(settings))
@@ -264,7 +307,7 @@ def test_learning_rate_schedules():
 
 
 def test_peak_memory_is_that_of_this_run(tmp_path):
-    from prefine.train.trainer import peak_memory_mb, reset_peak_memory
+    from prefine.train.memory import peak_memory_mb, reset_peak_memory
 
     block = torch.ones(64 << 20)
     high = peak_memory_mb()

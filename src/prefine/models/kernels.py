@@ -223,6 +223,7 @@ def kernel_for(q: Tensor) -> Kernel:
     """The fastest kernel that takes these queries."""
     if q.device.type == "cpu" and q.dtype in (torch.float32, torch.bfloat16, torch.float64):
         return CpuFlash()
-    if q.device.type == "cuda" and q.dtype in (torch.bfloat16, torch.float16) and q.shape[-1] <= 256:
+    half = q.dtype in (torch.bfloat16, torch.float16)
+    if q.device.type == "cuda" and half and q.shape[-1] <= 256 and q.shape[-1] % 8 == 0:
         return Varlen()
     return Plain()

@@ -43,12 +43,14 @@ def choose_layout(
     Two short items of the user's own data are enough. The plain forward is the model's own, with full logits. A model
     whose sliding window is shorter than the longest item is never given trees, whatever the numbers say, unless each
     layer tells its window and FlexAttention is there to keep it; nor is one that does not call attention once in each
-    layer. With `gradients`, those by the first trained matrices are compared,
-    too. Where there is a GPU, its kernels for the head are compared with plain PyTorch, and taken if they are right.
+    layer. Rows whose length changes the model's positions run one by one. With `gradients`, those by the first trained
+    matrices are compared, too. Where there is a GPU, its kernels for the head are compared with plain PyTorch, and
+    taken if they are right.
     """
     probe = sorted(items, key=longest_path)[:2]
     longest = max(map(longest_path, items))
-    _refuse_shifting_positions(policy.causal.config, longest)
+    shifting = _shifting(policy.causal.config, longest)
+    policy.alone = shifting is not None
     truth = plain_logps(policy, probe)
     check = _Check(policy, probe, truth, longest, tolerance if policy.exact else None, gradients)
     unfit = check.wrong("separate")
@@ -57,7 +59,10 @@ def choose_layout(
         unfit = check.wrong("separate")
     if unfit is not None and bool(truth.isfinite().all()):
         raise PrefineError(f"model.path: several responses at once do not give this model's log-probs: {unfit}")
-    mode, reason = _best(policy, check, wanted, longest)
+    if shifting is not None:
+        mode, reason = "separate", f"one response after the other: positions change beyond {shifting} tokens"
+    else:
+        mode, reason = _best(policy, check, wanted, longest)
     if not policy.fused:
         reason += "; its logits are computed whole, since its head is not one linear layer"
     else:
@@ -72,7 +77,7 @@ def _best(policy: Policy, check: _Check, wanted: str, longest: int) -> tuple[Mod
         return "separate", "one response per row, as the recipe asks"
     window = _window(policy.causal.config)
     if window is not None and longest > window:
-        if _flexible(policy) and _cascade(policy, check) is None and check.windows == _windows(policy):
+        if _flexible(policy) and _cascade(policy, check) is None and check.windows == _windows(policy.causal.config):
             return "cascade", f"prompts shared among their responses, no padding, windows of {window} by FlexAttention"
         return "separate", f"one response per row: {longest} tokens exceed the window of {window}"
     unfit = _cascade(policy, check)
@@ -95,18 +100,16 @@ def _cascade(policy: Policy, check: _Check) -> str | None:
 
 def _flexible(policy: Policy) -> bool:
     """Whether FlexAttention was right in a trial. The items of the check are too short for a window to show."""
-    config, weight = policy.causal.config.get_text_config(), next(policy.parameters())
-    if getattr(config, "per_layer_config", None):
-        return False  # layers of several widths: one trial says nothing of all
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return flex.trouble(weight.device.type, torch.bfloat16 if policy.bf16 else weight.dtype, width) is None
+    weight = next(policy.parameters())
+    dtype = torch.bfloat16 if policy.bf16 else weight.dtype
+    widths = _widths(policy.causal.config.get_text_config())
+    return all(flex.trouble(weight.device.type, dtype, width) is None for width in widths)
 
 
-def _windows(policy: Policy) -> list[int | None]:
-    """The window that each layer has to ask for."""
-    config = policy.causal.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
-    return [config.sliding_window if "sliding" in kind else None for kind in kinds]
+def _widths(config: Any) -> set[int]:
+    """The widths of attention heads, which may differ from layer to layer."""
+    layers = list(config.per_layer_config) if getattr(config, "is_heterogeneous", False) else [config]
+    return {getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads for c in layers}
 
 
 LONGER = 256
@@ -218,33 +221,44 @@ WINDOWS = {"sliding_window": "sliding", "attention_chunk_size": "chunked", "wind
 """Settings that limit how far a layer sees, and the kind of layer that each is about."""
 
 
-def _window(config: Any) -> int | None:
-    """The shortest window that a layer uses, or None."""
+def _windows(config: Any) -> list[int | None]:
+    """How far each layer sees, None for one that sees all."""
     config = config.get_text_config()
     kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    return [_limit(config, kind) for kind in kinds or [None] * (getattr(config, "num_hidden_layers", None) or 1)]
+
+
+def _limit(config: Any, kind: str | None) -> int | None:
+    """How far a layer of some kind sees; one of no kind has every limit that there is."""
     found = []
-    for name, kind in WINDOWS.items():
+    for name, word in WINDOWS.items():
         window = getattr(config, name, None)
         off = name == "sliding_window" and getattr(config, "use_sliding_window", True) is False
-        if isinstance(window, int) and not off and (kinds is None or any(kind in k for k in kinds)):
+        if isinstance(window, int) and not off and (kind is None or word in kind):
             found.append(window)
     return min(found, default=None)
 
 
-def _refuse_shifting_positions(config: Any, longest: int) -> None:
-    """Rotary frequencies that change with the longest sequence of a forward pass make neighbors change each other."""
+def _window(config: Any) -> int | None:
+    """The shortest window that a layer uses, or None."""
+    return min((window for window in _windows(config) if window is not None), default=None)
+
+
+def _shifting(config: Any, longest: int) -> int | None:
+    """Where rotary frequencies change with the longest row of a forward pass: the length from which they do; None
+    where they do not, or the data has no such length."""
     config = config.get_text_config()
     settings = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    found = []
     for rope in [settings, *(v for v in settings.values() if isinstance(v, dict))]:
         kind = rope.get("rope_type") or rope.get("type")
-        if kind not in ("longrope", "dynamic"):
-            continue
-        most = config.max_position_embeddings
         if kind == "longrope":
             most = rope.get("original_max_position_embeddings") or config.original_max_position_embeddings
-        if longest > most:
+            found.append(most)
+        elif kind == "dynamic" and longest > config.max_position_embeddings:
             raise PrefineError(
-                f"model.path: its positions ({kind}) change for all texts of a batch when one has more than {most} "
-                f"tokens, and the longest has {longest}: log-probs would depend on what else is in the batch. Set "
-                f"train.max_length to {most} at most"
+                f"model.path: its positions (dynamic) change with the longest text that came before, and the longest "
+                f"here has {longest} tokens: log-probs would depend on the order of the data. Set train.max_length to "
+                f"{config.max_position_embeddings} at most"
             )
+    return min((most for most in found if longest > most), default=None)

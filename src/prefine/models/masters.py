@@ -16,7 +16,8 @@ class Masters:
 
     With `bf16` the model's weights become bfloat16 copies of the weights as they were loaded. A model in float32 (or
     float64) is its own master. `publish` copies the masters to the model after each change; `restore` gives the model
-    its full-precision weights back, to be saved.
+    its full-precision weights back, to be saved: frozen ones, too, unless there is an adapter, which is saved without
+    them.
     """
 
     def __init__(self, model: nn.Module, *, bf16: bool = False) -> None:
@@ -24,11 +25,15 @@ class Masters:
         self.named: dict[str, nn.Parameter] = {}
         self._shadows: dict[str, nn.Parameter] = {}
         self._of: dict[int, nn.Parameter] = {}
+        self._frozen: list[tuple[nn.Parameter, Tensor]] = []
+        below = hasattr(model, "peft_config")
         for name, weight in model.named_parameters():
             full = weight.detach()
             if bf16 and weight.dtype == torch.float32:
                 weight.data = weight.data.to(torch.bfloat16)
             if not weight.requires_grad:
+                if weight.dtype != full.dtype and not below:
+                    self._frozen.append((weight, full))
                 continue
             if weight.dtype in (torch.bfloat16, torch.float16):
                 master = nn.Parameter(full.to(torch.float32, copy=True))
@@ -56,6 +61,8 @@ class Masters:
         """Make the model's weights the masters themselves."""
         for name, weight in self._shadows.items():
             weight.data = self.named[name].data
+        for weight, full in self._frozen:
+            weight.data = full
 
     @torch.no_grad()
     def reduce(self) -> None:

@@ -36,6 +36,8 @@ class Policy(nn.Module):
         self.checkpointed = False
         """Whether activations are computed again in the backward pass."""
         self.prunes = True
+        self.alone = False
+        """Whether separate rows run one by one, since positions change with the longest row of a forward pass."""
         self._last = last_layer(self.causal)
         self.calls: list[int] | None = None
         """Where set, the layers that called attention among trees."""
@@ -138,8 +140,7 @@ class Policy(nn.Module):
 
     def _logits(self, packed: Packed) -> Tensor:
         """(n, V) logits that predict the labels, for models whose head is not one linear layer."""
-        with self._attention(packed):
-            logits = self.causal(**self._inputs(packed)).logits[packed.row, packed.column]
+        logits = self._outputs(self.causal, "logits", packed)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def rows_of(self, packed: Packed, read: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -157,13 +158,25 @@ class Policy(nn.Module):
     def _hidden(self, packed: Packed) -> tuple[Tensor, Head]:
         """(n, H) final hidden states that predict the labels, and the head above them."""
         decoder = getattr(self.causal, self.causal.base_model_prefix)
-        with self._attention(packed):
-            states = decoder(**self._inputs(packed)).last_hidden_state
-        hidden = states[packed.row, packed.column]
+        hidden = self._outputs(decoder, "last_hidden_state", packed)
         head = find_head(self.causal)
         assert isinstance(head, Head)
         head.room, head.tiles = self._room, self.tiles
         return hidden.to(torch.bfloat16) if self.bf16 else hidden, head
+
+    def _outputs(self, run: Any, name: str, packed: Packed) -> Tensor:
+        """(n, ...) what a forward pass gives where labels are predicted."""
+        with self._attention(packed):
+            if self.alone:
+                lengths = (packed.tree >= 0).sum(1).tolist()
+                rows = [
+                    getattr(run(input_ids=ids[None, :n], use_cache=False), name)[0]
+                    for ids, n in zip(packed.ids, lengths, strict=True)
+                ]
+                found = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            else:
+                found = getattr(run(**self._inputs(packed)), name)
+        return found[packed.row, packed.column]
 
     def head_inputs(self, packed: Packed) -> tuple[Tensor, Head, Tensor]:
         """Final hidden states of some labels, the head above them, and the labels."""

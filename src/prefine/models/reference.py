@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from prefine.data.chat import Encoded
     from prefine.progress import Progress, Step
 
-SAMPLE = 4
+SAMPLE = 8
+"""Items that are computed again when log-probs are read."""
 PART = 512
 
 
@@ -158,8 +159,9 @@ class ReferenceStore:
         return [[tokens for (tokens,) in row] for row in rows]
 
     def _verify(self, policy: Policy, items: Sequence[Encoded], mode: Mode) -> None:
-        """A sample of what is stored is computed again."""
-        stored = self.store.stored(items)[:SAMPLE]
+        """Some of what is stored, from the first to the last item, is computed again."""
+        stored = self.store.stored(items)
+        stored = stored[:: -(-len(stored) // SAMPLE) or 1]
         if not stored:
             return
         again = policy_token_logps(policy, stored, max_tokens=1, mode=mode)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,6 +13,7 @@ from prefine.models.masters import Masters
 from prefine.models.policy import Policy
 from prefine.models.trees import Mode, pack, tree_size
 from prefine.train.batches import Item
+from prefine.train.memory import free_bytes, held_mb
 
 MOST = {"cpu": 2048, "cuda": 32768}
 """More tokens at a time make nothing faster: on a CPU they leave its cache, on a GPU it is busy already."""
@@ -27,16 +25,25 @@ PROBE = 256
 
 @dataclass
 class Budget:
-    """Tokens of a micro-batch, and the memory in MB that training is then expected to hold at most; free: before it."""
+    """Tokens of a micro-batch, and memory in MB: held now, what training adds to it at most, free now."""
 
     max_tokens: int
-    predicted_mb: float
+    held_mb: float
+    added_mb: float
     free_mb: float | None
+
+    @property
+    def predicted_mb(self) -> float:
+        """The peak that is expected."""
+        return self.held_mb + self.added_mb
 
     @property
     def line(self) -> str:
         free = "" if self.free_mb is None else f" of {self.free_mb:,.0f} MB free"
-        return f"micro-batches of {self.max_tokens:,} tokens, about {self.predicted_mb:,.0f} MB more{free}"
+        return (
+            f"micro-batches of {self.max_tokens:,} tokens; expected peak of memory {self.predicted_mb:,.0f} MB, "
+            f"{self.added_mb:,.0f} MB{free} more than now"
+        )
 
 
 def find_budget(policy: Policy, masters: Masters, items: Sequence[Item], mode: Mode, wanted: int | str) -> Budget:
@@ -48,17 +55,19 @@ def find_budget(policy: Policy, masters: Masters, items: Sequence[Item], mode: M
     per_token, head = _kept_for_a_token(policy, items, mode), KEPT_BYTES.get(device.type, KEPT_BYTES["cpu"])
     weights = sum(p.numel() for p in masters.named.values())
     # Gradients and AdamW's two moments, in float32; the masters are there already.
-    fixed = 3 * 4 * weights + (head if any(p.requires_grad for p in policy.parameters()) else 0)
+    fixed = 3 * 4 * weights
     free = free_bytes(device)
     most = MOST.get(device.type, MOST["cpu"])
     if isinstance(wanted, int):
         tokens = wanted
     else:
-        room = most if free is None else int((SHARE * free - fixed) / max(1.0, per_token))
+        room = most if free is None else int((SHARE * free - fixed - head) / max(1.0, per_token))
         tokens = max(PROBE, min(most, room))
     longest = max(tree_size(item.encoded) for item in items)
-    total = fixed + per_token * max(tokens, longest)
-    return Budget(tokens, total / 2**20, None if free is None else free / 2**20)
+    largest = max(tokens, longest)
+    logits = largest * policy.causal.get_output_embeddings().weight.shape[0] * 4
+    total = fixed + min(head, logits) + per_token * largest
+    return Budget(tokens, held_mb(device), total / 2**20, None if free is None else free / 2**20)
 
 
 def _kept_for_a_token(policy: Policy, items: Sequence[Item], mode: Mode) -> float:
@@ -88,25 +97,3 @@ def _kept_for_a_token(policy: Policy, items: Sequence[Item], mode: Mode) -> floa
     torch.random.set_rng_state(state)
     policy.train(training)
     return sum(kept.values()) / max(1, packed.tokens)
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that a program could still have, on the GPU or of this machine (or its container)."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    found: list[int] = []
-    with suppress(OSError):
-        match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-        found += [int(match[1]) << 10] if match else []
-    with suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        found += [int(limit) - used] if limit != "max" else []
-    return min(found) if found else None
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

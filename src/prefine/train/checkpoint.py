@@ -15,6 +15,7 @@ from prefine.durable import publishing, sha256_file, sweep, write_bytes, write_j
 from prefine.errors import PrefineError
 
 SCHEMA = 1
+DAMAGED = ".damaged"
 
 
 def save(
@@ -39,10 +40,12 @@ def save(
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints, by the step in their names; the newest is never deleted."""
-    for old in sorted(folder.glob("step-[0-9]*"), key=_step)[: -max(1, keep)]:
-        if ".tmp-" not in old.name:
-            shutil.rmtree(old)
+    """Delete all but the newest `keep` checkpoints, by the step in their names; the newest is never deleted.
+
+    Those that were set aside as damaged do not count, and stay.
+    """
+    for old in sorted(_whole(folder), key=_step)[: -max(1, keep)]:
+        shutil.rmtree(old)
 
 
 def newest(folder: Path, report: Any = print) -> Path | None:
@@ -50,15 +53,20 @@ def newest(folder: Path, report: Any = print) -> Path | None:
     if not folder.is_dir():
         return None
     sweep(folder)
-    for path in sorted(folder.glob("step-[0-9]*"), key=_step, reverse=True):
-        if path.name.endswith(".damaged"):
-            continue
+    for path in sorted(_whole(folder), key=_step, reverse=True):
         fault = damage(path)
         if fault is None:
             return path
-        report(f"checkpoint {path.name} is damaged ({fault}); set aside as {path.name}.damaged, trying the one before")
-        path.rename(path.with_name(path.name + ".damaged"))
+        report(f"checkpoint {path.name} is damaged ({fault}); set aside as {path.name}{DAMAGED}, trying the one before")
+        aside = path.with_name(path.name + DAMAGED)
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
     return None
+
+
+def _whole(folder: Path) -> list[Path]:
+    """Checkpoints that are published and not set aside."""
+    return [p for p in folder.glob("step-[0-9]*") if ".tmp-" not in p.name and not p.name.endswith(DAMAGED)]
 
 
 def damage(path: Path) -> str | None:

@@ -72,7 +72,7 @@ def frozen(policy: Policy) -> Policy:
     if hasattr(policy.model, "disable_adapter"):
         return policy
     other = Policy(copy.deepcopy(policy.model), bf16=policy.bf16, fused=policy.fused)
-    other.prunes = policy.prunes
+    other.prunes, other.alone = policy.prunes, policy.alone
     return other.requires_grad_(False).eval()
 
 

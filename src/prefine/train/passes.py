@@ -16,7 +16,7 @@ from prefine.models.trees import Mode, Packed, pack
 from prefine.objectives.base import Objective
 from prefine.recipe import Train
 from prefine.train.batches import Item, MicroBatch, cut
-from prefine.train.budget import out_of_memory
+from prefine.train.memory import out_of_memory
 from prefine.train.numbers import BY_EXAMPLE, Batch, facts_of, offsets, responses_of, targets_of
 
 

@@ -132,6 +132,8 @@ def run(
         before_step=before_step,
     )
     facts = trainer.run(resume=resume)
+    predicted = made.budget.predicted_mb
+    progress.line(f"memory: {facts['peak_memory_mb']:,.0f} MB at most, {predicted:,.0f} MB were expected")
     if trainer.accelerator.is_main_process:
         save_model(trainer, made.tokenizer, folder, base_of(recipe.model))
     trainer.accelerator.wait_for_everyone()
@@ -140,7 +142,7 @@ def run(
         "objective": objectives.check(train.objective),
         "examples": {k: len(v) for k, v in made.items.items()},
         "layout": made.layout.reason,
-        "predicted_memory_mb": round(made.budget.predicted_mb, 1),
+        "predicted_memory_mb": round(predicted, 1),
         "threads": threads,
         "seed": seed_of(recipe),
     }
@@ -233,7 +235,7 @@ def add_reference(
 ) -> None:
     """Give every item its reference log-probs, from the run's store or computed now."""
     assert recipe.train is not None
-    key = digest([model_digest(recipe.model), recipe.model.dtype, recipe.train.bf16])[:16]
+    key = digest([model_digest(recipe.model), recipe.model.dtype, recipe.model.quantization, recipe.train.bf16])[:16]
     store = ReferenceStore(run / "reference" / key)
     found = store.token_logps(
         policy,
@@ -265,7 +267,10 @@ def _content(item: Item) -> list[Any]:
 
 def checkpoint_activations(policy: Policy) -> None:
     """Recompute activations in the backward pass; adapters need the inputs to carry gradients for it."""
-    policy.causal.activation_checkpointing_enable({"use_reentrant": False})
+    causal = policy.causal
+    # Older versions of transformers know the older name alone.
+    enable = getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
     policy.checkpointed = True
     if hasattr(policy.model, "peft_config"):
         policy.causal.enable_input_require_grads()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
-import re
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from prefine.train import checkpoint
 from prefine.train.batches import Item, Schedule, total_steps
 from prefine.train.budget import MOST
 from prefine.train.log import MetricsLog, Trackers
+from prefine.train.memory import peak_memory_mb, reset_peak_memory
 from prefine.train.optim import learning_rate, make_optimizer
 from prefine.train.passes import Passes, ShortOfMemory
 
@@ -79,6 +78,10 @@ class Trainer:
         total = total_steps(len(items), train.batch_size, train.num_train_epochs, train.max_steps)
         self.schedule = Schedule(len(items), train.batch_size, total, seed)
         wanted = max_tokens or (MOST["cpu"] if train.max_tokens == "auto" else train.max_tokens)
+        if self.world > 1:
+            # What is free differs, and all must cut a batch alike.
+            mine = torch.tensor([wanted], device=self.accelerator.device)
+            wanted = int(self.accelerator.gather(mine).min())  # type: ignore[union-attr]
         self.passes = Passes(self.accelerator, self.policy, self.objective, train, mode, wanted)
         self.metrics_log = MetricsLog(folder / "metrics.jsonl")
         self.step = 0
@@ -167,6 +170,7 @@ class Trainer:
             except ShortOfMemory:
                 self._halve(items)
             self.policy.forget_rows()
+            gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
@@ -288,17 +292,21 @@ class Trainer:
         if found is None:
             return
         tensors, state = checkpoint.load(found, self.fingerprint)
+        moments: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors["optimizer"].items():
+            name, _, kind = key.partition("::")
+            moments.setdefault(name, {})[kind] = value
         with torch.no_grad():
             for name, parameter in self._trainable().items():
                 parameter.copy_(tensors["weights"][name])
-                held = {k.split("::")[1]: v for k, v in tensors["optimizer"].items() if k.split("::")[0] == name}
-                if held:
-                    self.optimizer.state[parameter] = {
-                        k: v if k == "step" else v.to(parameter.device) for k, v in held.items()
-                    }
+        state_of = {i: moments[name] for i, name in enumerate(self._trainable()) if name in moments}
+        # The optimizer knows on which device it wants what.
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state_of})
         self.masters.publish()
         self.objective.load_state_dict(tensors.get("objective", {}))
-        self.passes.max_tokens = state["max_tokens"]
+        # A run that went short of memory stays at what it came down to; a recipe may ask for even less.
+        wanted = self.train_settings.max_tokens
+        self.passes.max_tokens = state["max_tokens"] if wanted == "auto" else min(state["max_tokens"], wanted)
         self.step, self.window = state["step"], state["window"]
         self.tokens, self.seconds = state["tokens"], state["seconds"]
         self.progress.line(f"resuming from step {self.step} of {self.schedule.total_steps} ({found})")
@@ -356,23 +364,3 @@ class Trainer:
             return self._stop
         flag = torch.tensor(float(self._stop), device=self.accelerator.device)
         return float(self.accelerator.reduce(flag, "sum")) > 0  # type: ignore[arg-type]
-
-
-def reset_peak_memory() -> None:
-    """Start measuring anew, so that a run's peak is not that of the run before it. Needs Linux or a GPU."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mb() -> float:
-    """Most memory held since the reset: on the GPU if there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return int(found[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
