@@ -15,6 +15,7 @@ from prefine.pipeline import Planned, finder, plan
 from prefine.progress import Progress
 from prefine.recipe import Recipe
 from prefine.recipe.variants import settled
+from prefine.retries import asks_again
 from prefine.rundir import RunDir
 from prefine.schema import Group
 
@@ -35,16 +36,18 @@ def estimate(recipes: list[Recipe]) -> list[str]:
             lines.append(f"{name}not known yet: {error}")
             continue
         plans[recipe.variant] = plan(recipe, run, Progress.silent())
-        lines += [f"{name}{line}" for line in _stages(recipe, plans[recipe.variant])]
+        lines += [f"{name}{line}" for line in _stages(recipe, plans[recipe.variant], run)]
     return lines
 
 
-def _stages(recipe: Recipe, planned: list[Planned]) -> list[str]:
+def _stages(recipe: Recipe, planned: list[Planned], run: RunDir) -> list[str]:
     lines = []
     for before, stage in itertools.pairwise(planned):
         work = _WORK.get(stage.stage)
         blocks = _blocks(recipe, stage.stage)
-        if work is None or not any(_asks(block) for block in blocks) or stage.folder.done:
+        if work is None or not any(_asks(block) for block in blocks):
+            continue
+        if stage.folder.done and not asks_again(stage, run):
             continue
         groups = _groups(recipe, before)
         if groups is None:

@@ -96,6 +96,8 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
         elif key == "members" and isinstance(value, list):
             for i, member in enumerate(value):
                 out.update(component_inputs(member, f"{prefix}.members.{i}"))
+        elif key == "judge" and isinstance(value, dict):
+            out.update(component_inputs(value, f"{prefix}.{key}"))
         elif key == "against" and isinstance(value, list):
             for i, entry in enumerate(value):
                 digests = source_digests(Data(path=entry["path"]))

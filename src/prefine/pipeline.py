@@ -15,6 +15,7 @@ from prefine.inputs import component_inputs, source_digests, that_count, weights
 from prefine.recipe import Model, Recipe
 from prefine.recipe.file import save_recipe
 from prefine.recipe.variants import settled
+from prefine.retries import latest, retry
 from prefine.rundir import Counts, RunDir, StageDir, run_stage, stage_key
 from prefine.train.log import require_trackers
 
@@ -115,7 +116,8 @@ def compute_reference(recipes: list[Recipe], *, progress: Progress) -> Path:
 def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Progress, resume: str) -> list[Planned]:
     save_recipe(recipe, run.path / (f"recipe-{recipe.variant}.yaml" if recipe.variant else "recipe.yaml"))
     plans = plan(recipe, run, progress, resume)
-    for planned in plans:
+    for i in range(len(plans)):
+        planned = plans[i]
         if stages is not None and planned.stage not in stages:
             _demand_input(planned, stages)
             continue
@@ -127,6 +129,9 @@ def _run_one(recipe: Recipe, run: RunDir, stages: list[str] | None, progress: Pr
             set_threads(recipe.threads)
         ran = run_stage(planned.folder, planned.settings, planned.inputs, planned.work)
         progress.line(summary(planned, ran))
+        if not ran and retry(planned, run, progress):
+            progress.line(summary(planned, True))
+            plans = plan(recipe, run, progress, resume)
     return plans
 
 
@@ -159,6 +164,7 @@ def plan(recipe: Recipe, run: RunDir, progress: Progress, resume: str = "auto") 
     def add(planned: Planned) -> Planned:
         key = stage_key(planned.stage, planned.settings, planned.inputs)
         planned.folder = run.stage(planned.stage, planned.label, key)
+        latest(planned, run)
         out.append(planned)
         return planned
 
@@ -297,6 +303,11 @@ def _evaluate(
     inputs = {"data": data.folder.key, "model": weights(recipe.model)}
     for i, block in enumerate(settings["metrics"]):
         inputs.update(component_inputs(block, f"metric-{i}"))
+    del settings["benchmarks"]
+    if blocks := [registry.benchmarks.check(b) for b in recipe.evaluate.benchmarks]:
+        settings["benchmarks"] = [that_count(b) for b in blocks]
+        for i, block in enumerate(blocks):
+            inputs.update(component_inputs(block, f"benchmark-{i}"))
     for name, planned in (("examples", pairs), ("train", train)):
         if planned is not None:
             inputs[name] = planned.folder.key

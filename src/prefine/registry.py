@@ -174,12 +174,27 @@ labelers = Registry("labeler", "prefine.label")
 pairers = Registry("pairer", "prefine.pair")
 objectives = Registry("objective", "prefine.objectives")
 metrics = Registry("metric", "prefine.evaluate", "prefine.evaluate.metrics")
+benchmarks = Registry("benchmark", "prefine.evaluate.judged")
 formats = Registry("format", "prefine.data.formats")
+exporters = Registry("exporter", "prefine.data.export")
 engines = Registry("engine", "prefine.engines")
 makers = Registry("maker", "prefine.prompts")
 cleaners = Registry("cleaner", "prefine.data.clean")
 
 KINDS: dict[str, Registry] = {
-    r.kind + "s": r for r in (engines, makers, generators, labelers, pairers, objectives, metrics, formats, cleaners)
+    r.kind + "s": r
+    for r in (
+        engines,
+        makers,
+        generators,
+        labelers,
+        pairers,
+        objectives,
+        metrics,
+        benchmarks,
+        formats,
+        exporters,
+        cleaners,
+    )
 }
 """Every registry by the plural that the command line and the docs use."""

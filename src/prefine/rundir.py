@@ -38,11 +38,13 @@ from prefine.schema import (
     group_from_row,
     group_to_row,
 )
+from prefine.unanswered import FILE as UNANSWERED
+from prefine.unanswered import watching
 
 PACKAGES = ("prefine", "torch", "transformers", "tokenizers", "accelerate", "peft", "datasets", "pyarrow", "numpy")
 
 
-ASIDE = (".lock", "manifest.json", "_SUCCESS", "checkpoints", "trackers", "wandb")
+ASIDE = (".lock", "manifest.json", "_SUCCESS", "checkpoints", "trackers", "wandb", UNANSWERED)
 READ_AT_ONCE = 512
 """Rows that are objects at the same time when a part is read."""
 
@@ -213,7 +215,8 @@ def run_stage(
         return False
     folder.start()
     started = time.monotonic()
-    counts, facts = work(folder)
+    with watching(folder.path):
+        counts, facts = work(folder)
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     folder.finish(settings, counts, inputs, time.monotonic() - started, created=created, **facts)
     return True

@@ -193,3 +193,17 @@ def test_groups_of_a_function_get_a_split(tmp_path, monkeypatch):
     groups, counts = load_groups(Data(path="my_groups:groups", test_fraction=0.5))
     assert {g.split for g in groups} == {"train", "test"} and counts.rows_out == 50
     assert isinstance(groups[0], Group) and groups[0].id == make_group([{"role": "user", "content": "0"}], ["a"]).id
+
+
+def test_a_format_is_named_or_a_block_with_its_settings(tmp_path):
+    sides = {"response_0": "a", "response_1": "b", "is_response_0_safe": True, "is_response_1_safe": False}
+    row = {"prompt": "q", **sides, "better_response_id": 1, "safer_response_id": 0}
+    path = write(tmp_path, [row])
+
+    def judges(form):
+        return {c.judge for g in load(Data(path=path, format=form)).groups for c in g.comparisons}
+
+    assert judges(None) == judges("pku_safe_rlhf") == {"human:helpful", "human:safe"}
+    assert judges({"name": "pku_safe_rlhf", "objective": "safe"}) == {"human:safe"}
+    with pytest.raises(PrefineError, match="no setting 'goal'"):
+        judges({"name": "pku_safe_rlhf", "goal": "safe"})

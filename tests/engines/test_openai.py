@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from prefine import registry
 from prefine.engines.base import Request, Sampling
 from prefine.engines.chat_format import chat_body, read_chat, sent_seed
 from prefine.engines.openai import OpenAIEngine
+from prefine.engines.openai_batch import MOST_CHOICES, together
 from prefine.engines.session import Session
 from prefine.errors import Interrupted, PrefineError
 from prefine.ledger import Ledger
@@ -368,3 +370,80 @@ def test_inside_a_running_event_loop_it_says_what_to_do(opened):
             opened(engine("http://127.0.0.1:9/v1")).ask(requests(1))
 
     asyncio.run(main())
+
+
+def samples(n, prompt="hello", **more):
+    """`n` samples of one prompt, as generators ask for them."""
+    sampling = Sampling(temperature=1.0, max_tokens=8, **more)
+    return [
+        Request(({"role": "user", "content": prompt},), replace(sampling, seed=i), "answer", f"{prompt}:{i}")
+        for i in range(n)
+    ]
+
+
+def several(most=99):
+    """Answers a call for n samples with as many choices, last one first; of more than `most` the others are missing."""
+
+    def answer(body):
+        text = body["messages"][0]["content"]
+        choices = [
+            {"index": k, "message": {"content": f"{text} {k}"}, "finish_reason": "stop"}
+            for k in range(body.get("n", 1))
+        ]
+        used = {
+            "prompt_tokens": 40,
+            "completion_tokens": 3 * len(choices),
+            "prompt_tokens_details": {"cached_tokens": 6},
+        }
+        return {"model": "toy", "choices": choices[:most][::-1], "usage": used}
+
+    return answer
+
+
+@pytest.mark.acceptance(name="cost")
+def test_samples_of_a_prompt_in_one_call_have_its_prompt_counted_once(opened, prices):
+    asked = [*samples(4), *samples(4, "other"), Request(({"role": "user", "content": "greedy"},), Sampling())]
+    with FaultServer(answer=several()) as server:
+        session = opened(engine(server, native_n=True, prices=prices))
+        replies = session.ask(asked)
+        assert sum(server.calls.values()) == 3
+        assert [r.text for r in replies] == [
+            *(f"hello {k}" for k in range(4)),
+            *(f"other {k}" for k in range(4)),
+            "greedy 0",
+        ]
+        assert [r.prompt_tokens for r in replies] == [40, 0, 0, 0, 40, 0, 0, 0, 40]
+        assert [r.completion_tokens for r in replies] == [0] * 8 + [3], "each one's length is not told"
+        facts = session.facts()
+        assert (facts["calls"], facts["answered"]) == (3, 9)
+        assert (facts["prompt_tokens"], facts["cached_tokens"], facts["completion_tokens"]) == (120, 18, 12 + 12 + 3)
+        assert facts["cost_usd"] == pytest.approx((3 * (34 * 1.0 + 6 * 0.5) + 27 * 4.0) * 1e-6)
+        assert [r.text for r in opened(engine(server)).ask(asked)] == [r.text for r in replies]
+        # The same requests, whether asked together or one by one.
+        assert sum(server.calls.values()) == 3
+        alone = opened(engine(server), "alone")
+        alone.ask(asked)
+        assert sum(server.calls.values()) == 12 and alone.facts()["prompt_tokens"] == 9 * 40
+
+
+def test_a_choice_that_is_missing_is_asked_for_again(opened):
+    with FaultServer(answer=several(most=3)) as server:
+        session = opened(engine(server, native_n=True, max_tries=3))
+        replies = session.ask(samples(4))
+    assert [r.text for r in replies] == ["hello 0", "hello 1", "hello 2", "hello 0"]
+    assert sum(server.calls.values()) == 2 and session.facts()["calls"] == 2
+
+
+def test_a_failure_of_a_call_is_one_of_each_of_its_samples(opened):
+    refused = (400, {"error": {"code": "context_length_exceeded", "message": "too long"}})
+    with FaultServer(answer=lambda body: refused) as server:
+        session = opened(engine(server, native_n=True))
+        replies = session.ask(samples(3))
+    assert {(r.status, r.error.partition(":")[0]) for r in replies} == {("failed_permanent", "context_length")}
+    assert session.facts()["calls"] == 1 and session.facts()["failed"] == {"context_length": 3}
+
+
+def test_which_requests_go_together():
+    asked = [*samples(3), *samples(1, top_p=0.5), *samples(2, "b"), Request(({"role": "user", "content": "b"},))]
+    assert together(range(7), asked) == {0: [0, 1, 2], 3: [3], 4: [4, 5], 6: [6]}
+    assert [len(m) for m in together(range(300), samples(300)).values()] == [MOST_CHOICES, MOST_CHOICES, 44]

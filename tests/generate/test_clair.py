@@ -1,5 +1,7 @@
 """Minimal revisions by a scripted teacher."""
 
+import json
+
 import pytest
 
 from prefine.engines.base import Reply
@@ -40,7 +42,7 @@ def test_clair_keeps_the_original_and_prefers_the_revision(world):
     (found,) = target.groups()
     assert [c.text for c in found.candidates] == [*(c.text for c in group.candidates), better]
     new = found.candidates[2]
-    assert new.generator["parent"] == group.candidates[0].id
+    assert new.generator["parent"] == new.parent == group.candidates[0].id
     assert (new.generator["role"], new.generator["rationale"]) == ("revision", "too vague")
     # Three words are put into thirteen.
     assert float(new.generator["similarity"]) == 1 - 3 / 16
@@ -112,6 +114,68 @@ def test_worsened_answers_lose_to_their_originals(world):
     original, better, worse = found.candidates
     assert [(c.a, c.b) for c in found.comparisons] == [(better.id, original.id), (original.id, worse.id)]
     assert (worse.generator["role"], worse.generator["aspect"]) == ("worsened", "tone")
+
+
+JUDGE = {"name": "judge_pairwise", "engine": {"name": "hf", "model": "judge"}, "max_reasks": 0}
+
+
+@pytest.mark.parametrize(
+    ("prefers", "kept", "dropped"),
+    [
+        ("moon", True, {}),
+        ("by the sun", False, {"revision_not_better": 1}),
+        ("first", False, {"revision_not_better": 1}),
+        ("silence", False, {"revision_no_verdict": 1}),
+    ],
+)
+def test_a_judge_must_prefer_the_revision_in_both_orders(world, prefers, kept, dropped):
+    def judge(request):
+        text = request.messages[0]["content"]
+        a = text[text.index("=== answer A") : text.index("=== end of answer A")]
+        if prefers == "silence":
+            return "hm"
+        return '{"winner": "%s"}' % ("A" if prefers == "first" or prefers in a else "B")
+
+    made = world({"teacher": lambda r: revision(ORIGINAL.replace("sun", "moon")), "judge": judge})
+    groups = [answered(), answered("other", "one two three four", "five")]
+    groups[1].split = "test"
+    target, counts, facts = run(made, {"name": "clair", "judge": JUDGE}, groups) if kept else (None, None, None)
+    if not kept:
+        with pytest.raises(PrefineError, match=f"no prompt got a response .*{next(iter(dropped))}: 1"):
+            run(made, {"name": "clair", "judge": JUDGE}, groups)
+        return
+    (found,) = [g for g in target.groups() if g.split != "test"]
+    _, new = found.candidates
+    assert counts.as_dict()["dropped"] == dropped
+    assert [(c.judge, c.outcome == ("a" if c.a == new.id else "b")) for c in found.comparisons] == [
+        ("clair", True),
+        ("judge_pairwise", True),
+    ]
+    assert len(found.comparisons[1].refs) == 2 and facts["judged"]["questions"] == {"asked": 2}
+    assert facts["judge"]["engine"] == {"model": "judge"}
+    assert [model for model, _ in made.asked] == ["teacher", "judge", "judge"]
+
+
+def test_a_worsened_answer_must_lose_and_a_judge_must_compare(world):
+    def judge(request):
+        text = request.messages[0]["content"]
+        a = text[text.index("=== answer A") : text.index("=== end of answer A")]
+        return json.dumps({"winner": "A" if "moon" in a else "B"})
+
+    def teacher(request):
+        # What is to be worse has the moon as well, which this judge likes.
+        return revision(
+            ORIGINAL.replace("sun", "bright moon" if "its tone" in request.messages[0]["content"] else "moon")
+        )
+
+    block = {"name": "clair", "worsen": True, "aspect": "tone", "judge": JUDGE}
+    target, counts, _ = run(world({"teacher": teacher, "judge": judge}), block, [answered()])
+    (found,) = target.groups()
+    assert [c.generator.get("role") for c in found.candidates[1:]] == ["revision"]
+    assert counts.extra["worsened_not_worse"] == 1
+    single = {**JUDGE, "name": "judge_single"}
+    with pytest.raises(PrefineError, match="'judge_single' does not compare two responses"):
+        run(world({"teacher": teacher, "judge": lambda r: "5"}, name="w2"), {**block, "judge": single}, [answered()])
 
 
 def test_clair_with_keep_is_an_error(world):

@@ -1,5 +1,6 @@
 """Multiple choice through an engine: the same scores, strengths, and lists in every cyclic shift."""
 
+import json
 import math
 import re
 
@@ -9,7 +10,7 @@ from prefine.errors import PrefineError
 from prefine.label.strength import bradley_terry
 from prefine.registry import labelers
 
-from .asked import ENGINE, first, group_of, text
+from .asked import ENGINE, RECIPE, first, group_of, text
 
 
 def pair(request):
@@ -110,6 +111,55 @@ def test_lists_need_every_shift(asked):
     assert [row[0].status for row in found.scores] == ["no_usable_answer"] * 2
     assert alone.scores[0][0].status == "only_response"
     assert many.scores[0][0].status == "too_many_responses"
+
+
+def by_number(request):
+    """Answers both kinds of questions: the larger number wins with 0.8; in a list the largest has 0.8 by itself."""
+    shown = listed(request) or list(zip("AB", pair(request), strict=True))
+    best = max(shown, key=lambda item: int(item[1]))[0]
+    rest = [letter for letter, _ in shown if letter != best]
+    return first(**{best: math.log(0.8)}, **{letter: math.log(0.2 / len(rest)) for letter in rest})
+
+
+def test_from_six_responses_on_all_are_asked_about_at_once(asked):
+    groups = [group_of(f"p{n}", *map(str, range(n))) for n in (5, 6, 2)]
+    choice, found = asked.label("choice", by_number, groups)
+    assert choice.calls(groups) == len(asked.requests) == 5 * 4 + 6 + 2
+    assert [len(listed(r)) for r in asked.requests].count(6) == 6
+    # Response i of 5 beats i others with 0.8 and loses to 4 - i; the best of 6 is picked with 0.8 each time.
+    assert values(found[0], "p") == pytest.approx([(0.8 * i + 0.2 * (4 - i)) / 4 for i in range(5)])
+    assert values(found[1], "p") == pytest.approx([0.04] * 5 + [0.8])
+    assert values(found[2], "p") == pytest.approx([0.2, 0.8])
+    facts = choice.facts(groups)
+    assert facts["session"]["calls"] == 22 and facts["lists"]["session"]["calls"] == 6
+
+
+@pytest.mark.parametrize("settings", [{"swap": False}, {"mode": "mean"}, {"template": "pairs.txt"}, {"responses": 27}])
+def test_what_keeps_pairs(asked, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.txt").write_text("{prompt}\n=== Answer A ===\n{a}\n=== Answer B ===\n{b}\n=== End\nA, B, None?")
+    n = settings.pop("responses", 6)
+    choice, _ = asked.label("choice", by_number, [group_of("p", *map(str, range(n)))], **settings)
+    assert len(asked.requests) == choice.calls([group_of("p", *map(str, range(n)))])
+    assert len(asked.requests) == n * (n - 1) // (1 if settings.get("swap", True) else 2)
+
+
+def test_scores_are_divided_by_the_temperature_that_fits_people(asked, tmp_path):
+    rows = [{"prompt": f"q{i}", "chosen": "2", "rejected": "1"} for i in range(3)]
+    rows.append({"prompt": "other", "chosen": "1", "rejected": "2"})
+    (tmp_path / "people.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    path = str(tmp_path / "people.jsonl")
+    group = group_of("p", "1", "2")
+    choice, [found] = asked.label("choice", by_number, [group], calibration=path)
+    # The judge prefers "2" by ln 0.8 - ln 0.2 = ln 4, and three of four people do: sigmoid(ln 4 / T) = 3 / 4.
+    t = math.log(4) / math.log(3)
+    assert choice.temperature == pytest.approx(t)
+    assert values(found) == pytest.approx([math.log(0.2) / t, math.log(0.8) / t])
+    assert values(found, "p") == pytest.approx([0.2, 0.8]), "the probabilities stay as they are"
+    facts = choice.prepare(RECIPE)["calibration"]
+    assert facts["comparisons"] == 4 and facts["at_bound"] is False
+    loss = -(3 * math.log(0.75) + math.log(0.25)) / 4
+    assert facts["loss_after"] == pytest.approx(loss, abs=1e-6) and facts["loss_before"] > facts["loss_after"]
 
 
 def test_a_model_or_an_engine():

@@ -241,6 +241,29 @@ def test_the_format_also_tells_that_there_are_no_responses(write):
     )
 
 
+def test_a_format_may_have_settings(write):
+    block = "path: rows.jsonl\n  format: {name: prompt_only}"
+    assert (
+        "format 'prompt_only' has no responses to train on"
+        in mistakes(write(GOOD.replace("path: rows.jsonl", block)))[0]
+    )
+    block = block.replace("prompt_only", "pku_safe_rlhf, objectiv: safe")
+    assert mistakes(write(GOOD.replace("path: rows.jsonl", block))) == [
+        "r.yaml:5: data.format.objectiv: format 'pku_safe_rlhf' has no setting 'objectiv'; did you mean 'objective'?"
+    ]
+    recipe = load_recipe(write(GOOD.replace("path: rows.jsonl", block.replace("objectiv", "objective"))))
+    assert recipe.data.format == {"name": "pku_safe_rlhf", "objective": "safe"}
+
+
+def test_a_judge_within_a_generator_is_checked(write):
+    engine = "{name: openai, model: m, base_url: http://x}"
+    judge = f"{{name: judge_pairwise, swapp: true, engine: {engine.replace('model', 'modle')}}}"
+    text = GOOD + f"generate:\n  generator: {{name: clair, engine: {engine}, judge: {judge}}}\n"
+    found = "\n".join(mistakes(write(text)))
+    assert "judge.swapp: labeler 'judge_pairwise' has no setting 'swapp'; did you mean 'swap'?" in found
+    assert "judge.engine.modle: engine 'openai' has no setting 'modle'; did you mean 'model'?" in found
+
+
 def test_pairer_and_objective_must_fit(write):
     pad = changed("{name: dpo, beta: 0.2}", "{name: pad}") + "pair:\n  pairer: {name: best_worst}\n"
     assert mistakes(write(pad)) == [

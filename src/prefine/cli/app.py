@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from prefine.cli import cleaning, comet, components, demo, doctor, evaluate, judge, ledger, show, stages
+from prefine.cli import arena, cleaning, comet, components, demo, doctor, evaluate, judge, ledger, report, show, stages
 from prefine.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, PrefineError
 
 EPILOG = (
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command("run")(stages.run)
 for _command in stages.COMMANDS:
     app.command(_command.__name__)(_command)
+app.command("report")(report.report)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(comet.app, name="comet")
 app.command("list")(components.list_components)
@@ -47,6 +48,7 @@ app.command("show")(show.show)
 app.add_typer(cleaning.app, name="data")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(judge.app, name="judge")
+app.command("arena")(arena.arena)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 

@@ -50,13 +50,24 @@ def decontaminate(
     n: Annotated[int, typer.Option("-n", help="Words of an n-gram; 13 for items of 200 words and more.")] = 8,
     threshold: Annotated[float, typer.Option(help="Share of an item's words above which a row is dropped.")] = 0.5,
     include_responses: Annotated[bool, typer.Option("--include-responses", help="Also look into responses.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Flag rows whose vectors by this model are near an item's; they stay.")
+    ] = None,
+    similarity: Annotated[float, typer.Option(help="With --model: the least cosine.")] = 0.9,
     dry_run: DryRun = False,
     debug: Debug = False,
 ) -> None:
     """Drop rows whose user turns hold an item of an evaluation set; the evidence is in the decisions."""
     sets = [evaluation_set(text) for text in against]
-    block = {"name": "decontaminate", "against": sets, "n": n, "n_long": max(13, n), "threshold": threshold}
-    _run(folder, [{**block, "include_responses": include_responses}], out, dry_run)
+    block: dict[str, Any] = {
+        "name": "decontaminate",
+        "against": sets,
+        "n": n,
+        "n_long": max(13, n),
+        "threshold": threshold,
+    }
+    block |= {"include_responses": include_responses, "model": model, "similarity": similarity}
+    _run(folder, [block], out, dry_run)
 
 
 @app.command()

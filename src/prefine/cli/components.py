@@ -31,7 +31,7 @@ class Description:
 def list_components(
     kind: Annotated[
         str | None,
-        typer.Argument(help="objectives, labelers, pairers, generators, metrics or formats; all without it."),
+        typer.Argument(help="objectives, labelers, formats, exporters or another kind; all without it."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
@@ -107,6 +107,8 @@ def _gives(kind: str, attributes: dict[str, Any]) -> str:
 
     if kind == "pairers" and "group_size" in attributes:
         return size_words(shape(attributes))
+    if kind == "exporters":
+        return "the views " + ", ".join(attributes.get("views", ()))
     return str(attributes.get("tells", "")) if kind == "formats" else ""
 
 

@@ -88,9 +88,8 @@ def import_files(
     from prefine.progress import Progress
     from prefine.recipe import Data
 
-    chosen = _settings(settings or [], form)
     shared: dict[str, Any] = {
-        "format": form,
+        "format": _format_of(form, settings or []),
         "revision": revision,
         "subset": subset,
         "split": split,
@@ -101,21 +100,22 @@ def import_files(
     }
     sources = [Data(path=f, **shared) for f in files]
     inputs = {f"{i}:{k}": v for i, source in enumerate(sources) for k, v in source_digests(source).items()}
-    told = {**shared, "path": files, "license": license, "format_settings": chosen}
+    told = {**shared, "path": files, "license": license}
     folder, done = write_folder(
         out,
         "import",
         told,
         [],
         inputs,
-        lambda target: import_data(sources, target, Progress(), license=license, settings=chosen),
+        lambda target: import_data(sources, target, Progress(), license=license),
     )
     if not done:
         typer.echo(f"{out} holds this import already")
     _tell_import(folder.manifest(), out)
 
 
-def _settings(given: list[str], form: str | None) -> dict[str, Any]:
+def _format_of(form: str | None, given: list[str]) -> str | dict[str, Any] | None:
+    """The format as `data.format` of a recipe has it."""
     import yaml
 
     from prefine.errors import PrefineError
@@ -129,9 +129,8 @@ def _settings(given: list[str], form: str | None) -> dict[str, Any]:
         if not equals:
             raise PrefineError(f"--set {text}: a setting is written KEY=VALUE")
         out[key] = yaml.safe_load(value)
-    if form is not None:
-        formats.check({"name": form, **out})
-    return out
+    checked = formats.check({"name": form, **out}) if form is not None else None
+    return checked if out else form
 
 
 def _tell_import(manifest: dict[str, Any], out: Path) -> None:
@@ -156,7 +155,7 @@ def export(
     to: Annotated[str, typer.Option("--to", help="trl, trl_unpaired, trl_sft, llama_factory, alignment_handbook, ...")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write; a new one.")],
     view: Annotated[
-        str | None, typer.Option(help="pairs, list, unpaired or sft; by default that of the format.")
+        str | None, typer.Option(help="pairs, list, unpaired, sft or spans; by default that of the format.")
     ] = None,
     pairer: Annotated[
         str | None,
@@ -164,6 +163,12 @@ def export(
     ] = None,
     score: Annotated[str | None, typer.Option(help="The score that decides, where there are several.")] = None,
     threshold: Annotated[float | None, typer.Option(help="unpaired: desirable above this score.")] = None,
+    spans: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="spans: the model whose tokens are aligned, or {tokenizer: MODEL, reward: ...}."
+        ),
+    ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="trl formats: also write ids, for an exact way back.")] = False,
     name: Annotated[str, typer.Option(help="Name of the data set, in the card and in dataset_info.json.")] = "prefine",
     license: Annotated[str | None, typer.Option(help="License of rows whose source names none.")] = None,
@@ -183,6 +188,7 @@ def export(
         pairer=pairer,
         score=score,
         threshold=threshold,
+        spans=spans,
         with_ids=ids,
         name=name,
         license=license,

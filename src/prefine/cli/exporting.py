@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from prefine.data.card import Facts, facts_of, has_groups
-from prefine.data.export.base import VIEWS, Row, Wish, exporters, write_export
-from prefine.data.export.views import Rows, labeled_of, lists_of, row_of, view_of
+from prefine.data.export.base import VIEWS, Row, Wish, write_export
+from prefine.data.export.views import Rows, labeled_of, lists_of, revisions_of, row_of, view_of
 from prefine.data.folders import ROW_STAGES, open_folder
 from prefine.data.licenses import refuse_noncommercial
+from prefine.data.spans import Weights
 from prefine.errors import PrefineError, nearest
+from prefine.registry import exporters
 from prefine.rundir import Counts, StageDir
 from prefine.schema import Candidate, Group, Score
 
@@ -25,6 +27,7 @@ def export_folder(
     pairer: str | None = None,
     score: str | None = None,
     threshold: float | None = None,
+    spans: str | None = None,
     with_ids: bool = False,
     name: str = "prefine",
     license: str | None = None,
@@ -39,9 +42,12 @@ def export_folder(
     facts = facts_of(folder, license)
     refuse_noncommercial(facts.licenses, str(folder.path), allow_noncommercial)
     counts = Counts()
-    if not groups:
-        rows: Iterable[Row] = view_of(lambda: map(row_of, folder.examples()), view, counts)
-        scorers: tuple[str, ...] = ("score",) if any(e.scores for e in folder.examples()) else ()
+    if view == "spans":
+        scorers: tuple[str, ...] = ()
+        rows: Iterable[Row] = _edits(folder, groups, spans, counts)
+    elif not groups:
+        rows = view_of(lambda: map(row_of, folder.examples()), view, counts)
+        scorers = ("score",) if any(e.scores for e in folder.examples()) else ()
     elif view == "list":
         scorers = tuple(sorted(facts.scorers))
         rows = lists_of(folder.groups(), scorers, counts)
@@ -55,6 +61,30 @@ def export_folder(
     write_export(exporter, rows, Wish(view, with_ids, scorers, name), out, facts, counts)
     counts.as_dict()
     return facts
+
+
+def _edits(folder: StageDir, groups: bool, text: str | None, counts: Counts) -> Iterable[Row]:
+    """The view `spans`, by the block `{tokenizer: MODEL, reward: 1, penalty: 0.5, equal: 0}`."""
+    import yaml
+
+    from prefine.models.load import load_tokenizer, model_spec
+
+    value = yaml.safe_load(text) if text else None
+    block: dict[str, Any] = value if isinstance(value, dict) else {"tokenizer": value}
+    known = ("tokenizer", *vars(Weights()))
+    for key in block:
+        if key not in known:
+            raise PrefineError(f"--spans has no key '{key}'{nearest(str(key), known)}; keys: {', '.join(known)}")
+    path = block.pop("tokenizer", None)
+    if not isinstance(path, str):
+        raise PrefineError(
+            "the view 'spans' needs the model that is to learn: --spans MODEL, or {tokenizer: MODEL, ...}"
+        )
+    if not groups:
+        raise PrefineError(f"{folder.path} has examples; revisions are in groups: name the stage that generated them")
+    if not all(isinstance(v, int | float) and v >= 0 for v in block.values()):
+        raise PrefineError(f"--spans: the weights must be numbers of 0 or more, not {block}")
+    return revisions_of(folder.groups(), load_tokenizer(model_spec(path)), Weights(**block), counts)
 
 
 def _view(views: tuple[str, ...], to: str, wanted: str | None, folder: StageDir, groups: bool) -> str:

@@ -44,7 +44,7 @@ def retry_failed(
     statuses = ["failed_retryable", "failed_permanent", *(["parse_error"] if unparsed else [])]
     with _open(run) as ledger:
         n = ledger.retry(*statuses)
-    typer.echo(f"{n} requests are asked again by the next run; stages that are finished stay as they are")
+    typer.echo(f"{n} requests are asked again by the next run, and what was made without them is made anew")
 
 
 @app.command()

@@ -30,7 +30,37 @@ def show_results(run: Path) -> None:
         table.add_column(COLUMNS[i], justify="right" if i else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(row[i] for i in filled))
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    said = data.get("answer")
+    if said:
+        console.print(" ".join([said["headline"], *said["lines"]]), markup=False, highlight=False)
+    console.print(table)
+    if data.get("comparisons"):
+        console.print(_comparisons(data["comparisons"]))
+
+
+CERTAIN = 0.05
+
+
+def _comparisons(found: list[dict[str, Any]]) -> Any:
+    """Methods against the start and each other: wins with their interval, p after Holm, what could have been found."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, name in enumerate(("compared", "wins, greedy", "p (Holm)", "detectable", "")):
+        table.add_column(name, justify="left" if i in (0, 4) else "right", no_wrap=True)
+    for c in found:
+        won = c["win_rate"]
+        p, detectable = won["adjusted"], won["detectable"]
+        certain = p is not None and p < CERTAIN
+        table.add_row(
+            f"{c['a']} and {c['b']}",
+            _share(won),
+            "" if p is None else "< .001" if p < 0.001 else f"{p:.3f}",
+            "" if detectable is None else f"{100 * detectable:.1f}",
+            "certain" if certain else "not certain",
+        )
+    return table
 
 
 def _answers(model: dict[str, Any]) -> tuple[str, str]:
@@ -43,6 +73,8 @@ def _answers(model: dict[str, Any]) -> tuple[str, str]:
 def _share(found: dict[str, Any] | None) -> str:
     if not found or found.get("value") is None:
         return ""
+    if found.get("low") is None:
+        return f"{100 * found['value']:.1f}"
     return f"{100 * found['value']:.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
 
 

@@ -46,27 +46,27 @@ def run(
     if dry_run:
         _print_recipe(recipe, overrides)
     else:
-        _run(recipe, overrides, None, resume)
+        run_stage(recipe, overrides, None, resume)
 
 
 def prompts(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Write new prompts from seeds (stage `prompts` alone)."""
-    _run(recipe, overrides, "prompts")
+    run_stage(recipe, overrides, "prompts")
 
 
 def generate(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Sample responses to the prompts (stage `generate` alone)."""
-    _run(recipe, overrides, "generate")
+    run_stage(recipe, overrides, "generate")
 
 
 def label(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Score the responses (stage `label` alone)."""
-    _run(recipe, overrides, "label")
+    run_stage(recipe, overrides, "label")
 
 
 def pair(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Make pairs or lists of the scored responses (stage `pair` alone)."""
-    _run(recipe, overrides, "pair")
+    run_stage(recipe, overrides, "pair")
 
 
 def reference(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
@@ -84,25 +84,21 @@ def reference(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = Fa
 
 def train(recipe: RecipeFile, overrides: Overrides = None, resume: Resume = "auto", debug: Debug = False) -> None:
     """Train the model on pairs or lists (stage `train` alone)."""
-    _run(recipe, overrides, "train", resume)
+    run_stage(recipe, overrides, "train", resume)
 
 
 def evaluate(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
     """Compare the trained model with its start and with other runs (stage `evaluate` alone)."""
-    _run(recipe, overrides, "evaluate")
+    run_stage(recipe, overrides, "evaluate")
 
 
-def report(recipe: RecipeFile, overrides: Overrides = None, debug: Debug = False) -> None:
-    """Write the page with results, curves and responses (stage `report` alone)."""
-    _run(recipe, overrides, "report")
-
-
-COMMANDS = (prompts, generate, label, pair, reference, train, report)
+COMMANDS = (prompts, generate, label, pair, reference, train)
 _LAST = ("evaluate", "report")
 """Stages that no later one reads: they may be asked for by name with their default settings."""
 
 
-def _run(path: str, overrides: list[str] | None, stage: str | None, resume: str = "auto") -> None:
+def run_stage(path: str, overrides: list[str] | None, stage: str | None, resume: str = "auto") -> None:
+    """Run all stages of the recipe, or one of them, and show the results where there is a report."""
     from prefine.cli.results import show_results
     from prefine.errors import PrefineError
     from prefine.progress import Progress

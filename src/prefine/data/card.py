@@ -140,6 +140,7 @@ def _summary(facts: Facts, view: str) -> str:
         "list": "prompts with all their responses and scores",
         "unpaired": "single responses, each desirable or not",
         "sft": "prompts with one response",
+        "spans": "responses with a better version and the edits between the two",
     }[view]
     total = sum(facts.rows.values())
     return f"{total} rows ({what}), of {facts.groups} prompts. Written by prefine."

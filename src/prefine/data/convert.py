@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from prefine import recipe
 from prefine.data.build import Source
@@ -30,8 +29,6 @@ class Conversion:
     data: recipe.Data
     license: str | None = None
     """The license of the source; without it, the one that its format is known for."""
-    settings: dict[str, Any] | None = None
-    """Settings of the format."""
     counts: Counts = field(default_factory=Counts)
     dropped_rows: dict[str, list[str]] = field(default_factory=dict)
     """Reason to the keys of the first rows that were dropped for it."""
@@ -50,7 +47,10 @@ class Conversion:
         self.format = "canonical"
         dicts = [row for _, row in self._head if isinstance(row, dict)]
         if dicts:
-            self.format, self._form = detect(dicts, self.where, self.data.format, self.settings)
+            named = self.data.format
+            block = dict(named) if isinstance(named, dict) else {"name": named}
+            wanted = block.pop("name", None)
+            self.format, self._form = detect(dicts, self.where, wanted, block)
 
     def groups(self, step: Step) -> Iterator[tuple[str, list[Group]]]:
         """The key of each row that can be used, with its groups (not yet merged with those of other rows)."""

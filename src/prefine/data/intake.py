@@ -39,7 +39,6 @@ def import_data(
     progress: Progress,
     *,
     license: str | None = None,
-    settings: dict[str, Any] | None = None,
 ) -> tuple[Counts, dict[str, Any]]:
     """Write the groups of all `sources`, each of a format of its own; equal prompts become one group.
 
@@ -53,7 +52,7 @@ def import_data(
     parts = _Parts(folder)
     with progress.task("importing", unit="rows") as step:
         for data in sources:
-            rows = Conversion(data, license, settings)
+            rows = Conversion(data, license)
             for key, groups in rows.groups(step):
                 for group in groups:
                     group.source.setdefault("row", key)

@@ -88,6 +88,21 @@ def read_chat(raw: str, accept_refusals: bool) -> Reply:
     return reply
 
 
+def split_choices(raw: str) -> list[str]:
+    """A body for each choice of a body, in their order.
+
+    The prompt's tokens are told by the first alone. How long each choice is, such a body does not say.
+    """
+    body = json.loads(raw)
+    prompt, cached, _ = usage(body) or (0, 0, 0)
+    used = {"prompt_tokens": prompt, "prompt_tokens_details": {"cached_tokens": cached}}
+    choices = sorted(body["choices"], key=lambda c: c.get("index") or 0)
+    return [
+        json.dumps({**body, "choices": [choice], "usage": used if k == 0 else {"prompt_tokens": 0}})
+        for k, choice in enumerate(choices)
+    ]
+
+
 def read_score(raw: str, response: str) -> Reply:
     """The reply in what `envelope` made: log-probs of the tokens of the response."""
     sent = json.loads(raw)

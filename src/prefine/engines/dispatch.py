@@ -174,6 +174,7 @@ class Dispatcher:
 
     def _settle(self, job: Job, endpoint: Endpoint, answer: Answer | None, fault: Fault | None, billed: bool) -> None:
         """Correct the meters by what the call used; where that is unknown and may be billed, by the most it can be."""
+        endpoint.ended(job.tokens, answer.headers if answer is not None else None, self._now())
         found = self._used(answer.text) if answer is not None else None
         if found is not None:
             job.used = [a + b for a, b in zip(job.used, found, strict=True)]

@@ -5,8 +5,11 @@ All times are seconds of one clock that only moves forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from prefine.engines.rate_headers import Left, told
 
 BURST = 0.1
 """Share of a minute's allowance that may be used at once; the rest comes evenly, so that no minute gets more."""
@@ -87,6 +90,10 @@ class Endpoint:
     requests: Bucket
     tokens: Bucket
     in_flight: int = 0
+    unanswered: list[float] = field(default_factory=list, repr=False)
+    """The tokens of each call that is on its way."""
+    left: dict[str, Left] = field(default_factory=dict, repr=False)
+    """What the server says may still be asked of it, without what is on its way."""
     paused_until: float = 0.0
     resting_until: float = 0.0
     failures: int = field(default=0, repr=False)
@@ -95,12 +102,28 @@ class Endpoint:
         """Seconds until a call of so many tokens may be made; None: only after a reply to one under way."""
         if self.in_flight >= self.concurrency.limit:
             return None
-        return max(0.0, self.paused_until - now, self.requests.wait(1, now), self.tokens.wait(tokens, now))
+        waits = [self.paused_until - now, self.requests.wait(1, now), self.tokens.wait(tokens, now)]
+        needed = {"requests": 1.0, "tokens": tokens}
+        waits += [known.wait(needed[name], now) for name, known in self.left.items()]
+        return max(0.0, *waits)
 
     def start(self, tokens: float, now: float) -> None:
         self.in_flight += 1
+        self.unanswered.append(tokens)
         self.requests.take(1, now)
         self.tokens.take(tokens, now)
+        for name, known in self.left.items():
+            known.amount -= tokens if name == "tokens" else 1
+
+    def ended(self, tokens: float, headers: Mapping[str, str] | None, now: float) -> None:
+        """A call is over; the headers of its reply may say what the server still allows.
+
+        Calls on their way may not be in these numbers yet, so they are taken off.
+        """
+        self.unanswered.remove(tokens)
+        for name, (amount, seconds) in told(headers or {}).items():
+            out = math.fsum(self.unanswered) if name == "tokens" else len(self.unanswered)
+            self.left[name] = Left(amount - out, now + seconds)
 
     def pause(self, seconds: float, now: float) -> None:
         """Make no call for some time; calls under way go on."""

@@ -29,7 +29,8 @@ class OpenAIEngine(Engine):
     requests_per_minute, tokens_per_minute (of each server), budget_usd, budget_tokens: null is no limit; prices: a YAML
     file of US dollars per million tokens; patience: seconds for which a server may refuse all for its rate; revision:
     a name for the weights the server has; extra_body: more fields of the request, null leaves one out; tokenizer: null
-    works for all but the log-probs of given responses
+    works for all but the log-probs of given responses; native_n: ask for the samples of a prompt by one call with n,
+    whose prompt is billed once, where the server knows n (how long each sample is, is then not told)
     Needs: a server; for log-probs of given responses its /completions with echo or prompt_logprobs
     """
 
@@ -59,6 +60,7 @@ class OpenAIEngine(Engine):
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens",
         extra_body: dict | None = None,
         accept_refusals: bool = False,
+        native_n: bool = False,
     ) -> None:
         if not base_url:
             raise ValueError("base_url must be an address or a list of them")
@@ -83,6 +85,7 @@ class OpenAIEngine(Engine):
         self.api_key_env, self.extra, self.limit_field = api_key_env, extra_body or {}, max_tokens_field
         self.tokenizer_path, self.plain_text = tokenizer, plain_text
         self.timeout, self.min_speed, self.max_tries = timeout, min_tokens_per_second, max_tries
+        self.native_n = native_n
         self.policy = Policy(max_tries, backoff, patience)
         self.endpoints = [
             Endpoint(u, Concurrency(max_concurrency), Bucket(requests_per_minute), Bucket(tokens_per_minute))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefine.data.messages import Dropped
 from prefine.engines.base import Deliver, Outcome, Request
 from prefine.engines.calls import Answer, Job
-from prefine.engines.chat_format import chat_body, envelope, score_body, usage
+from prefine.engines.chat_format import chat_body, envelope, score_body, split_choices, usage
 from prefine.engines.cost import approximate_tokens, most_tokens
 from prefine.engines.dispatch import Dispatcher
 from prefine.engines.limits import Endpoint
 from prefine.engines.transport import Http
 from prefine.errors import PrefineError
 from prefine.recipe import Model
+from prefine.schema import canonical_json
 
 if TYPE_CHECKING:
     from prefine.engines.openai import OpenAIEngine
 
 ScoreMode = Literal["echo", "prompt_logprobs"]
 _MODES: tuple[ScoreMode, ...] = ("echo", "prompt_logprobs")
+MOST_CHOICES = 128
+"""Samples in one call, the most that servers take."""
 _LATER = ("content_filter", "context_length", "timeout", "broken", "http_", "unreachable")
 """Beginnings of reasons that say nothing about what a server can do."""
 
@@ -33,6 +37,8 @@ class Batch:
         self.engine, self.http, self.requests, self.deliver = engine, http, requests, deliver
         self._scored: dict[int, tuple[list[int], list[int], list[int]]] = {}
         """By index: ids of prompt and response, places of the response's tokens that count, those tokens."""
+        self._samples: dict[int, list[int]] = {}
+        """By the index of the first one: requests that are sent as one call for several samples."""
 
     async def run(self) -> None:
         """Answer all. What only some servers can do is tried with one request before the others are sent."""
@@ -42,7 +48,10 @@ class Batch:
         await self.http.greet()
         todo = await self._find_score_mode(todo)
         todo = await self._find_first_token(todo)
-        await self._send(todo, self.deliver)
+        if self.engine.native_n:
+            self._samples = together(todo, self.requests)
+            todo = list(self._samples)
+        await self._send(todo, self._deliver_each)
 
     async def _send(self, indices: Sequence[int], deliver: Deliver) -> None:
         engine = self.engine
@@ -109,7 +118,8 @@ class Batch:
         if index in self._scored:
             n = len(self._scored[index][0])
             return Job(index, n + 1, (n, 1))
-        return Job(index, approximate_tokens(request.messages) + request.sampling.max_tokens, most_tokens(request))
+        n, (prompt, reply) = len(self._samples.get(index, [index])), most_tokens(request)
+        return Job(index, approximate_tokens(request.messages) + n * request.sampling.max_tokens, (prompt, n * reply))
 
     async def _post(self, endpoint: Endpoint, job: Job) -> Answer:
         engine, request = self.engine, self.requests[job.index]
@@ -119,20 +129,44 @@ class Batch:
         else:
             path, longest = "chat/completions", request.sampling.max_tokens
             body = chat_body(request, engine.model, engine.limit_field, engine.extra)
+            n = len(self._samples.get(job.index, [job.index]))
+            body |= {"n": n} if n > 1 else {}
         seconds = engine.timeout + longest / engine.min_speed
         return await self.http.post(f"{endpoint.url}/{path}", json.dumps(body).encode(), seconds)
 
     def _finish(self, job: Job, text: str) -> Outcome:
         """How a call with a usable response ended: its status is what reading it says."""
+        if len(self._samples.get(job.index, ())) > 1:
+            return Outcome(raw=text)
         raw = text
         if job.index in self._scored:
             _, places, ids = self._scored[job.index]
             raw = envelope(text, places, ids)
+        return self._read(job.index, raw)
+
+    def _read(self, index: int, raw: str) -> Outcome:
         try:
-            reply = self.engine.read(self.requests[job.index], raw)
+            reply = self.engine.read(self.requests[index], raw)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             return Outcome("failed_permanent", raw=raw, error=f"unreadable_reply: {type(error).__name__} {error}")
         return Outcome(reply.status, raw=raw, error=reply.error)  # type: ignore[arg-type]
+
+    def _deliver_each(self, index: int, outcome: Outcome) -> None:
+        """Deliver what a call for several samples came to, for each of them; what it used counts for the first."""
+        members = self._samples.get(index, [index])
+        if len(members) == 1:
+            self.deliver(index, outcome)
+            return
+        bodies = split_choices(outcome.raw) if outcome.status == "ok" else []
+        for k, member in enumerate(members):
+            if outcome.status != "ok":
+                found = replace(outcome)
+            elif k < len(bodies):
+                found = self._read(member, bodies[k])
+            else:
+                found = Outcome("failed_retryable", error=f"missing_choice: {len(bodies)} of {len(members)} came")
+            spent = ("tries", "seconds", "prompt_tokens", "cached_tokens", "completion_tokens")
+            self.deliver(member, replace(found, **{name: getattr(outcome, name) if k == 0 else 0 for name in spent}))
 
     def _refused(self, index: int, request: Request) -> bool:
         """Deliver the failure of a request that cannot be sent."""
@@ -169,6 +203,19 @@ class Batch:
                 )
             self.engine.tokenizer = load_tokenizer(Model(path=self.engine.tokenizer_path))
         return self.engine.tokenizer
+
+
+def together(indices: Sequence[int], requests: Sequence[Request]) -> dict[int, list[int]]:
+    """By the first of them: places of requests that are samples of one prompt, which differ in seed and tag alone."""
+    found: dict[Any, list[int]] = {}
+    for i in indices:
+        request = requests[i]
+        drawn = request.response is None and request.sampling.temperature > 0
+        same = replace(request, tag="", sampling=replace(request.sampling, seed=0))
+        key = (canonical_json([same.messages, vars(same.sampling)]), same.purpose) if drawn else i
+        found.setdefault(key, []).append(i)
+    cut = (m[k : k + MOST_CHOICES] for m in found.values() for k in range(0, len(m), MOST_CHOICES))
+    return {members[0]: members for members in cut}
 
 
 def _used(text: str) -> tuple[int, int, int] | None:

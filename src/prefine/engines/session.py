@@ -14,6 +14,7 @@ from prefine.ledger import BATCH, Ledger, Result
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import engines
+from prefine.unanswered import note
 
 ANSWERED = ("ok", "parse_error", "failed_permanent")
 UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
@@ -122,6 +123,7 @@ class Session:
     def _mark(self) -> None:
         if self._marks:
             self.ledger.mark(self._marks, "parse_error")
+            note(dict.fromkeys(self._marks, "parse_error"))
             self._marks = {}
 
     def _open(self, key: str, known: Result | None) -> bool:
@@ -228,6 +230,7 @@ class Session:
             else:
                 self._reasons[reply.error.partition(":")[0] or reply.status] += 1
                 self._failed.add(key)
+        note({key: reply.status for key, reply in replies.items()})
         return [replies[key] for key in keys]
 
     def _read(self, request: Request, key: str, result: Result) -> Reply:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from prefine.engines.base import Sampling
 from prefine.engines.tries import failure
 from prefine.generate.asking import Asking, sample_request, with_system, written
 from prefine.progress import Step
@@ -25,24 +24,11 @@ class Answer(Asking):
     def __init__(
         self,
         engine: dict,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        max_tokens: int = 1024,
-        stop: list[str] | None = None,
         system: str | None = None,
         role: Literal["teacher", "pool", "student"] = "teacher",
-        seed: int | None = None,
+        **drawing: Any,
     ) -> None:
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-        if top_k < 0:
-            raise ValueError(f"top_k must be 0 (off) or more, not {top_k}")
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        super().__init__(engine, Sampling(temperature, top_p, top_k, max_tokens, tuple(stop or ())), seed)
+        super().__init__(engine, **drawing)
         self.system, self.role = system, role
 
     def generate(self, groups: list[Group], num_responses: int, step: Step) -> list[list[Candidate]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.drawing import AsksEngine
 from prefine.generate.base import Generator
 from prefine.recipe import Recipe
 from prefine.schema import Candidate, Group, Message, candidate_id, canonical_json
@@ -16,22 +17,16 @@ if TYPE_CHECKING:
     from prefine.engines.session import Session
 
 
-class Asking(Generator):
+class Asking(AsksEngine, Generator):
     """Asks one engine. `why` has the reason for every group of the last part without a response."""
 
-    def __init__(self, engine: dict[str, Any], sampling: Sampling, seed: int | None) -> None:
-        self.block, self.sampling, self.seed = engine, sampling, seed
+    def __init__(self, engine: dict, **drawing: Any) -> None:
+        super().__init__(engine, **drawing)
         self.why: dict[str, str] = {}
-        self._session: Session | None = None
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None, "prepare() comes first"
-        return self._session
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
         self._session = open_session(self.block, recipe)
-        self.sampling = replace(self.sampling, seed=recipe.seed if self.seed is None else self.seed)
+        self.sampling = self.seeded(recipe)
         return {"generator": self.writer()}
 
     def writer(self, **more: str) -> dict[str, str]:
@@ -45,11 +40,6 @@ class Asking(Generator):
 
     def facts(self, groups: Iterable[Group]) -> dict[str, Any]:
         return {"session": self.session.facts()}
-
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
 
 def nth(sampling: Sampling, index: int) -> Sampling:

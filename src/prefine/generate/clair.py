@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from prefine.data.clean.text import normal
-from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.base import Reply, Request
 from prefine.engines.replies import tagged
 from prefine.engines.texts import Text, load_text, transcript
 from prefine.engines.tries import attempted, failure
 from prefine.generate.asking import Asking, written
 from prefine.generate.choose import edit_distance
+from prefine.generate.rejudge import Rejudge, winner
 from prefine.progress import Step
 from prefine.recipe import Recipe
 from prefine.registry import generators
@@ -40,6 +41,11 @@ class Kind:
     text: Text
     better: bool
 
+    @property
+    def failing(self) -> str:
+        """Why a judge does not accept the result."""
+        return "not_better" if self.better else "not_worse"
+
 
 @generators.register("clair")
 class Clair(Asking):
@@ -51,8 +57,10 @@ class Clair(Asking):
     between the words over the longer one's number of words
     Paper: Anchored preference optimization and CLAIR, D'Oosterlinck et al. 2024 (arXiv:2408.06266)
     Defaults: temperature 0.7 and 4,096 tokens, as published; similarity in [0.2, 0.99] and a length ratio in [0.5, 2]
-    are asked of a revision; num_responses responses of a prompt are revised, the first ones; template: null is
-    texts/revise.txt, else a file with {prompt} and {answer}; worsen_template likewise, with {aspect}
+    are asked of a revision; judge: null believes the teacher, `{name: judge_pairwise, engine: {...}}` keeps a revision
+    only if this judge prefers it (and a worsened answer only if the original wins); num_responses responses of a prompt
+    are revised, the first ones; template: null is texts/revise.txt, else a file with {prompt} and {answer};
+    worsen_template likewise, with {aspect}
     Needs: engine, the teacher, and responses to revise
     """
 
@@ -70,26 +78,23 @@ class Clair(Asking):
         worsen: bool = False,
         aspect: str = "correctness",
         max_reasks: int = 1,
+        judge: dict | None = None,
         template: str | None = None,
         worsen_template: str | None = None,
         seed: int | None = None,
     ) -> None:
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
         if not 0 <= min_similarity < max_similarity <= 1:
             raise ValueError(f"min_similarity must be below max_similarity, not {min_similarity} and {max_similarity}")
         if not max_length_ratio >= 1:
             raise ValueError(f"max_length_ratio must be 1 or more, not {max_length_ratio}")
         if max_reasks < 0:
             raise ValueError(f"max_reasks must be 0 or more, not {max_reasks}")
-        super().__init__(engine, Sampling(temperature, top_p, 0, max_tokens), seed)
+        super().__init__(engine, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
         self.similarity, self.ratio = (min_similarity, max_similarity), max_length_ratio
         self.worsen, self.aspect, self.max_reasks = worsen, aspect, max_reasks
         self.templates = template, worsen_template
+        self.judge = Rejudge(judge) if judge else None
+        self._verdicts: dict[tuple[str, str], Comparison] = {}
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
         revise, worsen = self.templates
@@ -98,7 +103,8 @@ class Clair(Asking):
         if self.worsen:
             text = load_text(worsen, TEXTS / "worsen.txt", slots, ["aspect"])
             self.kinds.append(Kind("worsened", text, False))
-        return super().prepare(recipe) | {"texts": {kind.role: kind.text.version for kind in self.kinds}}
+        judge = {"judge": self.judge.prepare(recipe)} if self.judge else {}
+        return super().prepare(recipe) | {"texts": {kind.role: kind.text.version for kind in self.kinds}} | judge
 
     def generate(self, groups: list[Group], num_responses: int, step: Step) -> list[list[Candidate]]:
         """The given candidates and after them the new ones; nothing where no revision was good enough."""
@@ -108,7 +114,10 @@ class Clair(Asking):
         for kind in self.kinds:
             wanted = [(g, c) for g in groups for c in originals[g.id]]
             counted = step if kind is self.kinds[0] else _silent
-            for (group, _), new in zip(wanted, self._revisions(kind, wanted, counted), strict=True):
+            revisions = self._revisions(kind, wanted, counted)
+            if self.judge is not None:
+                revisions = self._judged(kind, wanted, revisions, self.judge)
+            for (group, _), new in zip(wanted, revisions, strict=True):
                 made[group.id] += [new] if new else []
         step(sum(num_responses - len(found) for found in originals.values()))
         for group in groups:
@@ -124,6 +133,8 @@ class Clair(Asking):
                 better = c.generator["role"] == "revision"
                 a, b = (c.id, parent) if better else (parent, c.id)
                 comparisons.append(Comparison(a, b, "a", "clair"))
+                verdict = self._verdicts.pop((group.id, c.id), None)
+                comparisons += [verdict] if verdict else []
         return replace(group, candidates=candidates, comparisons=comparisons)
 
     def facts(self, groups: Iterable[Group]) -> dict[str, Any]:
@@ -133,7 +144,33 @@ class Clair(Asking):
             for c in group.candidates:
                 if c.generator.get("made_by") == "clair":
                     tenths[f"{min(int(10 * float(c.generator['similarity'])), 9) / 10:.1f}"] += 1
-        return super().facts(groups) | {"similarity": dict(sorted(tenths.items()))}
+        judge = {"judged": self.judge.facts()} if self.judge else {}
+        return super().facts(groups) | {"similarity": dict(sorted(tenths.items()))} | judge
+
+    def close(self) -> None:
+        super().close()
+        if self.judge is not None:
+            self.judge.close()
+
+    def _judged(
+        self, kind: Kind, wanted: list[tuple[Group, Candidate]], made: list[Candidate | None], judge: Rejudge
+    ) -> list[Candidate | None]:
+        """What was made, without what the judge does not find better (or, where it is to be worse, worse)."""
+        out: list[Candidate | None] = [None] * len(made)
+        places = [(i, new) for i, new in enumerate(made) if new is not None]
+        verdicts = judge.verdicts([(*wanted[i], new) for i, new in places], _silent)
+        for (i, new), verdict in zip(places, verdicts, strict=True):
+            group, original = wanted[i]
+            if winner(verdict) == (new if kind.better else original).id:
+                out[i] = new
+                self._verdicts[group.id, new.id] = verdict
+            else:
+                self._leave_out(group, kind, "no_verdict" if verdict.outcome == "invalid" else kind.failing)
+        return out
+
+    def _leave_out(self, group: Group, kind: Kind, reason: str) -> None:
+        self.counts[f"{kind.role}_{reason}"] += 1
+        self.why.setdefault(group.id, f"{kind.role}_{reason}")
 
     def _revisions(self, kind: Kind, wanted: list[tuple[Group, Candidate]], step: Step) -> list[Candidate | None]:
         out: list[Candidate | None] = [None] * len(wanted)
@@ -149,8 +186,7 @@ class Clair(Asking):
                 if reason == "unreadable" and attempt < self.max_reasks:
                     again.append(i)
                 elif reason is not None:
-                    self.counts[f"{kind.role}_{reason}"] += 1
-                    self.why.setdefault(wanted[i][0].id, f"{kind.role}_{reason}")
+                    self._leave_out(wanted[i][0], kind, reason)
             pending = again
         return out
 
@@ -171,7 +207,7 @@ class Clair(Asking):
             more |= {} if kind.better else {"aspect": self.aspect}
             # Its length in tokens and log-probs are those of the whole reply, so they are not the revision's.
             whole = replace(reply, completion_tokens=0, logps=None)
-            out[i] = written(group.id, text, whole, self.writer(**more))
+            out[i] = replace(written(group.id, text, whole, self.writer(**more)), parent=original.id)
         return reason
 
     def fault(self, original: str, revision: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from prefine.engines.drawing import Drawing
 from prefine.generate.base import Generator
 from prefine.models.decoding import Decoding
 from prefine.models.load import model_spec
@@ -16,7 +17,7 @@ from prefine.schema import Candidate, Group, Message, candidate_id
 
 
 @generators.register("hf")
-class HFGenerator(Generator):
+class HFGenerator(Drawing, Generator):
     """Samples with transformers, from the start model or from another one; the same texts in any order and batch.
 
     Formula: inverse of the cumulative softmax(logits / temperature) at u(seed, prompt, index, position)
@@ -35,18 +36,13 @@ class HFGenerator(Generator):
         seed: int | None = None,
         model: str | dict | None = None,
     ) -> None:
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-        if top_k < 0:
-            raise ValueError(f"top_k must be 0 (off) or more, not {top_k}")
+        super().__init__(temperature, top_p, top_k, seed=seed)
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be 1 or more, not {max_new_tokens}")
         if batch_tokens is not None and batch_tokens < 1:
             raise ValueError(f"batch_tokens must be 1 or more, not {batch_tokens}")
         self.decoding = Decoding(temperature, top_p, top_k, max_new_tokens, seed or 0)
-        self.batch_tokens, self.seed = batch_tokens, seed
+        self.batch_tokens = batch_tokens
         self.spec = None if model is None else model_spec(model)
         self.plain_text = False
         self.model: Any = None

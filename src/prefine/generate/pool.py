@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefine.engines.base import Request, Sampling
 from prefine.engines.chance import weighted
+from prefine.engines.drawing import Drawing
 from prefine.engines.texts import load_text
 from prefine.engines.tries import failure
 from prefine.errors import PrefineError, nearest
@@ -50,7 +51,7 @@ class Member:
 
 
 @generators.register("pool")
-class Pool(Generator):
+class Pool(Drawing, Generator):
     """Several models answer: num_responses distinct ones for each prompt, drawn by its id, spread over strata.
 
     Members are asked one after the other, each for all its prompts, so that of local models only one is in memory.
@@ -76,6 +77,7 @@ class Pool(Generator):
         principle_texts: dict[str, str] | None = None,
         seed: int | None = None,
     ) -> None:
+        super().__init__(temperature, top_p, max_tokens=max_tokens, seed=seed)
         if len(members) < 2:
             raise ValueError("members must name at least two models; for one there is the generator 'answer'")
         if any(set(m) - set(MEMBER) for m in members):
@@ -89,17 +91,11 @@ class Pool(Generator):
             raise ValueError("members must have weights above 0")
         if any(min(mix.values(), default=0) < 0 or not sum(mix.values()) > 0 for mix in (principles or {}).values()):
             raise ValueError("principles must each have weights of 0 or more, and not all 0")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
         if min_candidates < 1:
             raise ValueError(f"min_candidates must be 1 or more, not {min_candidates}")
         sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
         self.members = [_member(m, i, sampling) for i, m in enumerate(members)]
-        self.min_candidates, self.seed = min_candidates, seed
+        self.min_candidates = min_candidates
         self.mixes, self.files = principles or {}, principle_texts or {}
         self.why: dict[str, str] = {}
 

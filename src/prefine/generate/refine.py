@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.base import Reply, Request
 from prefine.engines.replies import tagged
 from prefine.engines.texts import load_text, transcript
 from prefine.engines.tries import failure
@@ -50,13 +50,7 @@ class Refine(Asking):
     ) -> None:
         if rounds < 0:
             raise ValueError(f"rounds must be 0 or more, not {rounds}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens must be 1 or more, not {max_tokens}")
-        super().__init__(engine, Sampling(temperature, top_p, 0, max_tokens), seed)
+        super().__init__(engine, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
         self.rounds, self.template, self.truecase, self.filter = rounds, template, truecase, filter
         self._final: dict[str, list[Message]] = {}
 

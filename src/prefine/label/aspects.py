@@ -12,7 +12,8 @@ from typing import Any
 from prefine.engines.base import Reply, Sampling
 from prefine.errors import PrefineError, nearest
 from prefine.label.asking import Asker, Found, Question, scaled
-from prefine.label.base import Labeler, Labels, latest
+from prefine.label.base import Labels, latest
+from prefine.label.judging import Judging
 from prefine.label.pairwise import unique_texts
 from prefine.label.templates import PROMPTS, conversation, load_form, read_template
 from prefine.label.verdicts import ratings, read, score
@@ -39,7 +40,7 @@ class Sheet:
 
 
 @labelers.register("aspects")
-class Aspects(Labeler):
+class Aspects(Judging):
     """Ratings from 1 to 5 in several respects, up to four responses in one call, and a grade of the whole from 1 to 10.
 
     Formula: the score is the mean of the respects that apply; each of them is an aspect of it, and `overall` another
@@ -66,20 +67,22 @@ class Aspects(Labeler):
         seed: int = 0,
         as_name: str | None = None,
     ) -> None:
+        super().__init__(
+            engine,
+            reference,
+            template,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            max_reasks=max_reasks,
+            seed=seed,
+            as_name=as_name,
+        )
         if aspects is not None and not aspects:
             raise ValueError("aspects: name at least one")
         if per_call < 1:
             raise ValueError(f"per_call must be 1 or more, not {per_call}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, not {max_new_tokens}")
-        if max_reasks < 0:
-            raise ValueError(f"max_reasks must be 0 or more, not {max_reasks}")
         self.wanted = aspects or ["instruction_following", "honesty", "truthfulness", "helpfulness"]
-        self.overall, self.per_call, self.reference, self.seed = overall, per_call, reference, seed
-        self.template, self.overall_template = template, overall_template
-        self.name, self.temperature = as_name or "aspects", temperature
+        self.overall, self.per_call, self.overall_template = overall, per_call, overall_template
         self.asker = Asker(engine, Sampling(temperature, max_tokens=max_new_tokens, seed=seed), max_reasks)
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from prefine.engines.base import Sampling
+from prefine.engines.rehearsal import rehearsing
 from prefine.errors import PrefineError
 from prefine.label.asking import Asker
 from prefine.label.base import Labeler, latest
+from prefine.label.calibration import calibrate
 from prefine.label.choice_asking import LETTERS, Place, ask_lists, ask_pairs, places
 from prefine.label.first_token import ALTERNATIVES
 from prefine.label.question import LABELS, Answer, conversation, load_template, log_score, selection
@@ -28,6 +30,9 @@ ORDERED = ("first", "second", "none", "swing", "flip")
 """Aspects kept with each score, means over the response's pairings: the probability of picking it when it stands first
 and when it stands second (with listwise: anywhere else), of None, how far the two orders are apart, and how often they
 disagree on the winner."""
+LISTS = "choice_list.txt"
+MANY = 6
+"""Responses from which on `auto` asks about all of them at once."""
 
 
 @labelers.register("choice")
@@ -37,9 +42,12 @@ class Choice(Labeler):
     Formula: ln max(p_i, 1e-4), p_i = mean over j of [P(A | i, j) + P(B | j, i)] / 2; the aspect `p` is p_i
     Paper: PAD, Gu et al. 2025 (arXiv:2502.14272), section 3.3; its code asks one order only (swap: false)
     Defaults: template: null is prompts/choice.txt, `tiny_world` that of the embedded teacher, else a file with
-    {prompt}, {a} and {b}; an answer with P(A) + P(B) + P(None) below min_mass is no answer; mode: bradley_terry has the
-    log-strengths that fit the pairs' P(A) / [P(A) + P(B)], with `ridge` tied virtual comparisons a pair; listwise asks
-    one question about all responses in every cyclic shift, n calls for n (n - 1), with a file {prompt} and {answers}
+    {prompt}, {a} and {b}; an answer with P(A) + P(B) + P(None) below min_mass is no answer; mode: mean is the formula
+    above; bradley_terry has the log-strengths that fit the pairs' P(A) / [P(A) + P(B)], with `ridge` tied virtual
+    comparisons a pair; listwise asks one question about all responses in every cyclic shift, n calls for n (n - 1),
+    with a file {prompt} and {answers}, and p_i is the mean probability; auto is listwise for 6 to 26 responses, unless
+    template is given or swap is false, else mean; calibration: a file of comparisons by people, not trained on, to
+    which a temperature T is fit: scores are divided by T, so that sigmoid(difference) is the chance that they agree
     Needs: model, an instruction-tuned one in this process, or an engine that tells the first token's probabilities
     """
 
@@ -52,8 +60,9 @@ class Choice(Labeler):
         max_tokens: int = 8192,
         as_name: str | None = None,
         engine: dict | None = None,
-        mode: Literal["mean", "bradley_terry", "listwise"] = "mean",
+        mode: Literal["auto", "mean", "bradley_terry", "listwise"] = "auto",
         ridge: float = 0.1,
+        calibration: str | None = None,
     ) -> None:
         if (model is None) == (engine is None):
             raise ValueError("give either model, for a teacher in this process, or engine")
@@ -65,23 +74,35 @@ class Choice(Labeler):
             raise ValueError(f"ridge must be above 0, not {ridge}")
         self.swap, self.min_mass, self.max_tokens, self.mode, self.ridge = swap, min_mass, max_tokens, mode, ridge
         self.template_name, self.name = template, as_name or "choice"
-        # The list of all responses is long and asked about once an order, so an engine does it as well as we could.
-        if model is not None and mode == "listwise":
-            engine = {"name": "hf", "model": model, "batch_tokens": max_tokens}
-        self.spec = None if model is None or engine is not None else model_spec(model)
+        self.calibration, self.temperature = calibration, 1.0
+        self.spec = None if model is None or mode == "listwise" else model_spec(model)
         sampling = Sampling(max_tokens=1, top_logprobs=ALTERNATIVES)
+        # The list of all responses is long and asked about once an order, so an engine does it as well as we could.
+        lists = engine or {"name": "hf", "model": model, "batch_tokens": max_tokens}
+        self.lists = Asker(lists, sampling, max_reasks=0) if mode in ("auto", "listwise") else None
         self.asker = None if engine is None else Asker(engine, sampling, max_reasks=0)
+        if mode == "listwise":
+            self.asker = self.lists
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
-        if self.mode == "listwise":
-            self.form = load_form(self.template_name, "choice_list.txt", ("prompt", "answers"))
+        self.recipe = recipe
+        listwise = self.mode == "listwise"
+        if self.lists is not None:
+            self.form = load_form(self.template_name if listwise else None, LISTS, ("prompt", "answers"))
+        if listwise:
+            facts = self._open_lists()
         else:
             self.template = load_template(self.template_name)
-        template = {"template": self.template_name or ("choice_list.txt" if self.mode == "listwise" else "choice.txt")}
-        if self.asker is not None:
-            text = self.form.text if self.mode == "listwise" else self.template.text
-            return {**self.asker.open(recipe, "choice", text), **template, "mode": self.mode}
-        return {**self._load(recipe), **template, "mode": self.mode}
+            facts = self._load(recipe) if self.asker is None else self.asker.open(recipe, "choice", self.template.text)
+        facts |= {"template": self.template_name or (LISTS if listwise else "choice.txt"), "mode": self.mode}
+        self.temperature = 1.0
+        if self.calibration is not None and not rehearsing():
+            self.temperature, facts["calibration"] = calibrate(self, self.calibration)
+        return facts
+
+    def _open_lists(self) -> dict[str, Any]:
+        assert self.lists is not None
+        return self.lists.open(self.recipe, "choice", self.form.text)
 
     def _load(self, recipe: Recipe) -> dict[str, Any]:
         from prefine.models.load import model_digest
@@ -96,18 +117,41 @@ class Choice(Labeler):
         }
 
     def calls(self, groups: Iterable[Group]) -> int | None:
-        if self.asker is None:
-            return None
         sizes = [len(_texts(g)) for g in groups]
-        if self.mode == "listwise":
-            return sum(n for n in sizes if 2 <= n <= len(LETTERS))
-        return sum(n * (n - 1) // (1 if self.swap else 2) for n in sizes)
+        lists = sum(n for n in sizes if self._listwise(n) and 2 <= n <= len(LETTERS))
+        if self.asker is None:
+            return lists or None
+        return lists + sum(n * (n - 1) // (1 if self.swap else 2) for n in sizes if not self._listwise(n))
+
+    def _listwise(self, n: int) -> bool:
+        """Whether n responses are asked about all at once."""
+        if self.mode == "auto":
+            return self.swap and self.template_name is None and MANY <= n <= len(LETTERS)
+        return self.mode == "listwise"
 
     def score(self, groups: list[Group], step: Step) -> list[list[list[Score]]]:
+        many = [self._listwise(len(_texts(g))) for g in groups]
+        lists = self._score_lists([g for g, m in zip(groups, many, strict=True) if m], step)
+        pairs = self._score_pairs([g for g, m in zip(groups, many, strict=True) if not m], step)
+        out = [next(lists if m else pairs) for m in many]
+        for score in (s for rows in out for scores in rows for s in scores if s.aspect is None):
+            score.value = None if score.value is None else score.value / self.temperature
+        return out
+
+    def _score_lists(self, groups: list[Group], step: Step) -> Iterator[list[list[Score]]]:
+        if not groups:
+            return iter(())
+        assert self.lists is not None
+        if self.lists.session is None:
+            self._open_lists()
         texts = [_texts(g) for g in groups]
-        if self.asker is not None and self.mode == "listwise":
-            shifts, asked = ask_lists(self.asker, self.form, groups, texts, self.min_mass, step)
-            return [self._listed(*row) for row in zip(groups, texts, shifts, asked, strict=True)]
+        shifts, asked = ask_lists(self.lists, self.form, groups, texts, self.min_mass, step)
+        return iter([self._listed(*row) for row in zip(groups, texts, shifts, asked, strict=True)])
+
+    def _score_pairs(self, groups: list[Group], step: Step) -> Iterator[list[list[Score]]]:
+        if not groups:
+            return iter(())
+        texts = [_texts(g) for g in groups]
         refs: dict[Place, list[str]] = {}
         if self.asker is not None:
             answers, refs = ask_pairs(self.asker, self.template, groups, texts, self.swap, self.min_mass, step)
@@ -123,7 +167,7 @@ class Choice(Labeler):
         for group, rows, known in zip(groups, out, keys, strict=True):
             for candidate, scores in zip(group.candidates, rows, strict=True):
                 scores[0].refs = list(known.get(candidate.text, []))
-        return out
+        return iter(out)
 
     def _questions(self, groups: list[Group], texts: list[list[str]]) -> dict[Place, list[int]]:
         """Token ids of the questions on every pair of distinct texts, in both orders with `swap`; [] if impossible."""
@@ -224,11 +268,15 @@ class Choice(Labeler):
         mean = {k: round(math.fsum(v) / len(v), 6) if v else None for k, v in seen.items()}
         bias = None if mean["first"] is None or mean["second"] is None else round(mean["first"] - mean["second"], 6)
         order = {"position_bias": bias, "swing": mean["swing"], "flip_rate": mean["flip"], "none_mass": mean["none"]}
-        return order | (self.asker.facts() if self.asker is not None else {})
+        asked = {} if self.asker is None else self.asker.facts()
+        if self.lists is not None and self.lists is not self.asker and self.lists.session is not None:
+            asked["lists"] = self.lists.facts()
+        return order | asked
 
     def close(self) -> None:
-        if self.asker is not None:
-            self.asker.close()
+        for asker in (self.asker, self.lists):
+            if asker is not None:
+                asker.close()
 
 
 def _texts(group: Group) -> list[str]:

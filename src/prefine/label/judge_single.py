@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from prefine.engines.base import Reply, Sampling
 from prefine.label.asking import Asker, Found, Question, scaled
-from prefine.label.base import Labeler, Labels
+from prefine.label.base import Labels
 from prefine.label.first_token import ALTERNATIVES, expected
+from prefine.label.judging import Judging
 from prefine.label.pairwise import unique_texts
 from prefine.label.templates import conversation, load_form
 from prefine.label.verdicts import read, score
@@ -20,7 +21,7 @@ from prefine.schema import Group, Score
 
 
 @labelers.register("judge_single")
-class JudgeSingle(Labeler):
+class JudgeSingle(Judging):
     """Points from 1 to 10 that a model gives to each response, after it has given its reasons.
 
     Formula: the points, their mean over judge_samples; with mode: expected, sum v p(v) / sum p(v) over the digits v
@@ -36,43 +37,22 @@ class JudgeSingle(Labeler):
         engine: dict,
         mode: Literal["text", "expected"] = "text",
         points: int | None = None,
-        reference: str | None = None,
-        template: str | None = None,
         judge_samples: int = 1,
-        temperature: float = 0.0,
-        max_new_tokens: int = 1024,
-        min_mass: float = 0.5,
-        max_reasks: int = 2,
-        seed: int = 0,
-        as_name: str | None = None,
+        **judging: Any,
     ) -> None:
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if judge_samples < 1:
-            raise ValueError(f"judge_samples must be 1 or more, not {judge_samples}")
-        if judge_samples > 1 and temperature == 0:
-            raise ValueError("judge_samples: samples at temperature 0 are all the same; set temperature")
+        super().__init__(engine, judge_samples=judge_samples, **judging)
         if judge_samples > 1 and mode == "expected":
             raise ValueError("judge_samples: mode 'expected' reads probabilities, which need one call")
         if points is not None and points < 2:
             raise ValueError(f"points must be 2 or more, not {points}")
         if points is not None and points > 9 and mode == "expected":
             raise ValueError(f"points: mode 'expected' reads one digit, so there are at most 9, not {points}")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be 1 or more, not {max_new_tokens}")
-        if not 0 <= min_mass <= 1:
-            raise ValueError(f"min_mass must be between 0 and 1, not {min_mass}")
-        if max_reasks < 0:
-            raise ValueError(f"max_reasks must be 0 or more, not {max_reasks}")
-        self.text, self.reference, self.template = mode == "text", reference, template
-        self.points = points or (10 if self.text else 5)
-        self.samples, self.temperature, self.min_mass = judge_samples, temperature, min_mass
-        self.name = as_name or "judge_single"
+        self.text, self.points = mode == "text", points or (10 if mode == "text" else 5)
         if self.text:
-            sampling = Sampling(temperature, max_tokens=max_new_tokens, seed=seed)
+            sampling = Sampling(self.temperature, max_tokens=self.max_new_tokens, seed=self.seed)
         else:
-            sampling = Sampling(max_tokens=1, top_logprobs=ALTERNATIVES, seed=seed)
-        self.asker = Asker(engine, sampling, max_reasks if self.text else 0)
+            sampling = Sampling(max_tokens=1, top_logprobs=ALTERNATIVES, seed=self.seed)
+        self.asker = Asker(engine, sampling, self.max_reasks if self.text else 0)
         self.wanted = score(1, self.points)
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:

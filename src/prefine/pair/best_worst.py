@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from prefine.pair.base import Pairs, pair, rated, why_none
-from prefine.pair.ties import ordered
+from prefine.pair.base import Pairs, rated, why_none
+from prefine.pair.by_gap import OnePair
 from prefine.registry import pairers
 from prefine.schema import Group
 
 
 @pairers.register("best_worst")
-class BestWorst:
+class BestWorst(OnePair):
     """The response with the highest score against the one with the lowest.
 
     Formula: (argmax s, argmin s) if max s - min s >= min_gap and > 0
@@ -20,24 +18,8 @@ class BestWorst:
     keep_soft: the same, for objectives with labels of scores
     """
 
-    group_size = 2
-    needs_scores = True
-
-    def __init__(
-        self,
-        min_gap: float = 0.0,
-        seed: int = 0,
-        ties: Literal["drop", "random", "shorter", "longer", "keep_soft"] = "drop",
-    ) -> None:
-        if not min_gap >= 0:
-            raise ValueError(f"min_gap must be 0 or more, not {min_gap}")
-        if ties != "drop" and min_gap > 0:
-            raise ValueError(f"ties have no gap, so that min_gap must be 0 with ties {ties}, not {min_gap}")
-        self.min_gap, self.seed, self.ties = min_gap, seed, ties
-
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         items = rated(group, scores, self.seed)
         if reason := why_none(items, group, ties=self.ties != "drop"):
             return [], reason
-        sides = ordered(items[0], items[-1], self.ties, self.seed, group, self.min_gap)
-        return ([pair(group, *sides)], None) if sides else ([], "gap_below_min_gap")
+        return self.examples(group, self.sided(group, [(items[0], items[-1])]))

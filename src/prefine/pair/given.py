@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 
-from prefine.pair.base import Pairs, TextKey, example, text_key
+from prefine.pair.base import Pairs, TextKey, draw, example, text_key
 from prefine.registry import pairers
 from prefine.schema import Candidate, Comparison, Group
 
@@ -17,14 +17,23 @@ class Given:
 
     Formula: (a, b) if more judgements prefer a to b than b to a; ties and even votes make no pair
     Defaults: judge: null counts the judgements of all judges, a name only those of one, as `human:helpful`;
-    min_strength: null takes comparisons of any strength, and those without one
+    min_strength: null takes comparisons of any strength, and those without one (2 is usual for the vote ratios of SHP);
+    max_pairs: null keeps all pairs of a prompt, a number those with the smallest hash (5 is usual for SHP)
     """
 
     group_size = 2
     needs_scores = False
 
-    def __init__(self, judge: str | None = None, min_strength: float | None = None) -> None:
-        self.judge, self.min_strength = judge, min_strength
+    def __init__(
+        self,
+        judge: str | None = None,
+        min_strength: float | None = None,
+        max_pairs: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if max_pairs is not None and max_pairs < 1:
+            raise ValueError(f"max_pairs must be 1 or more, not {max_pairs}")
+        self.judge, self.min_strength, self.max_pairs, self.seed = judge, min_strength, max_pairs, seed
 
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         if not group.candidates:
@@ -44,6 +53,8 @@ class Given:
                 ordered = [writer[t] for t in texts]
                 known = [score[c.id] for c in ordered]
                 out.append(example(group, ordered, [s for s in known if s is not None] if None not in known else []))
+        if self.max_pairs is not None and len(out) > self.max_pairs:
+            out = sorted(out, key=lambda e: draw(self.seed, "pair", group.id, *e.candidate_ids))[: self.max_pairs]
         if out:
             return sorted(out, key=lambda e: e.id), None
         return [], _reason(group, bool(wins))

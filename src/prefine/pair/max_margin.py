@@ -5,27 +5,24 @@ from __future__ import annotations
 from itertools import combinations
 
 from prefine.pair.base import Pairs, Rated, draw, pair, rated, why_none, wide_enough
+from prefine.pair.by_gap import ByGap
 from prefine.registry import pairers
 from prefine.schema import Group
 
 
 @pairers.register("max_margin")
-class MaxMargin:
+class MaxMargin(ByGap):
     """The pair with the largest gap of scores, among pairs whose lengths are within a ratio of each other.
 
     Formula: argmax over i, j of s_i - s_j, with max(|i|, |j|) <= max_length_ratio * min(|i|, |j|) in words
     Needs: max_length_ratio, for example 1.5; without one this is best_worst
     """
 
-    group_size = 2
-    needs_scores = True
-
     def __init__(self, max_length_ratio: float | None = None, min_gap: float = 0.0, seed: int = 0) -> None:
-        if not min_gap >= 0:
-            raise ValueError(f"min_gap must be 0 or more, not {min_gap}")
+        super().__init__(min_gap, seed)
         if max_length_ratio is not None and not max_length_ratio >= 1:
             raise ValueError(f"max_length_ratio must be 1 or more, not {max_length_ratio}")
-        self.max_length_ratio, self.min_gap, self.seed = max_length_ratio, min_gap, seed
+        self.max_length_ratio = max_length_ratio
 
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         items = rated(group, scores, self.seed)

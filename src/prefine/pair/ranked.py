@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefine.pair.base import Pairs, TextKey, example, rated, text_key, why_none, wide_enough
+from prefine.pair.by_gap import ByGap
 from prefine.registry import pairers
 from prefine.schema import Group
 
@@ -10,7 +11,7 @@ ACCEPTED = 0.5
 
 
 @pairers.register("ranked")
-class Ranked:
+class Ranked(ByGap):
     """All responses of a prompt as one list, best first, with their scores; equal texts are one response.
 
     Formula: s_1 >= s_2 >= ... >= s_K, K >= 2, s_1 - s_K >= min_gap and > 0; ties keep their equal scores
@@ -20,12 +21,10 @@ class Ranked:
     """
 
     group_size = None
-    needs_scores = True
 
     def __init__(self, min_gap: float = 0.0, accepts_and_rejects: bool = False, seed: int = 0) -> None:
-        if not min_gap >= 0:
-            raise ValueError(f"min_gap must be 0 or more, not {min_gap}")
-        self.min_gap, self.accepts_and_rejects, self.seed = min_gap, accepts_and_rejects, seed
+        super().__init__(min_gap, seed)
+        self.accepts_and_rejects = accepts_and_rejects
 
     def pairs(self, group: Group, scores: list[float | None]) -> Pairs:
         items = rated(group, scores, self.seed)

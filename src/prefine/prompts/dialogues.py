@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefine.data.split import split_key
-from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.base import Reply, Request
 from prefine.engines.chance import sample, unit, weighted
+from prefine.engines.drawing import Drawing
 from prefine.engines.texts import load_lines, load_text
 from prefine.errors import PrefineError
 from prefine.progress import Step
@@ -52,7 +53,7 @@ class Dialogue:
 
 
 @makers.register("dialogues")
-class Dialogues(Maker):
+class Dialogues(Drawing, Maker):
     """A simulated user talks with an assistant; each dialogue gives a prompt that ends with one of the user's turns.
 
     The user's simulator sees the conversation with swapped roles: what it has said itself is the assistant's part.
@@ -92,6 +93,7 @@ class Dialogues(Maker):
         max_reasks: int = 2,
         seed: int | None = None,
     ) -> None:
+        super().__init__(temperature, top_p, max_tokens=max_tokens, seed=seed)
         if opening == "topics" and topics is None:
             raise ValueError("opening: topics needs the setting topics, a file with a topic a line")
         if opening == "seeds" and topics is not None:
@@ -100,18 +102,14 @@ class Dialogues(Maker):
             raise ValueError("turns must be weights of 1, 2, 3 ... turns, 0 or more and not all 0")
         if not 1 <= min_turns <= len(turns):
             raise ValueError(f"min_turns must be from 1 to the {len(turns)} turns that are possible, not {min_turns}")
-        if min(per_topic, max_words, max_tokens) < 1:
-            raise ValueError("per_topic, max_words and max_tokens must be 1 or more")
+        if min(per_topic, max_words) < 1:
+            raise ValueError("per_topic and max_words must be 1 or more")
         if max_dialogues is not None and max_dialogues < 1:
             raise ValueError(f"max_dialogues must be 1 or more, not {max_dialogues}")
         if areas and (set(areas) - set(AREAS) or min(areas.values()) < 0 or not sum(areas.values()) > 0):
             raise ValueError(f"areas must be weights of {', '.join(AREAS)}, 0 or more and not all 0")
         if not 0 < max_similarity <= 1:
             raise ValueError(f"max_similarity must be above 0 and at most 1, not {max_similarity}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
         if max_reasks < 0:
             raise ValueError(f"max_reasks must be 0 or more, not {max_reasks}")
         self.block, self.user_block = engine, user_engine
@@ -120,8 +118,7 @@ class Dialogues(Maker):
         self.turns, self.min_turns, self.cut, self.responses = turns, min_turns, cut, responses
         self.simulator, self.personas_file, self.template = simulator, personas, template
         self.language, self.max_words, self.max_similarity = language, max_words, max_similarity
-        self.drawn = (temperature, top_p, 0, max_tokens)
-        self.max_reasks, self.seed = max_reasks, seed
+        self.max_reasks = max_reasks
         self.counts: Counter[str] = Counter()
         self._sessions: list[Session] = []
 
@@ -129,8 +126,8 @@ class Dialogues(Maker):
         self.text = load_text(self.template, TEXTS / "simulator.txt", [], ["persona", "topic", "language"])
         self.personas = load_lines(self.personas_file, TEXTS / "personas.txt")
         topics = load_lines(self.topics_file)
-        self.seed = recipe.seed if self.seed is None else self.seed
-        self.sampling = Sampling(*self.drawn, seed=self.seed)
+        self.sampling = self.seeded(recipe)
+        self.seed = self.sampling.seed
         blocks = [self.block] + ([self.user_block] if self.user_block else [])
         for block in blocks:
             self._sessions.append(open_session(block, recipe))

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.base import Reply, Request
 from prefine.engines.chance import sample
+from prefine.engines.drawing import AsksEngine
 from prefine.engines.texts import load_lines, load_text
 from prefine.errors import PrefineError
 from prefine.progress import Step
@@ -25,7 +26,7 @@ from prefine.rundir import Counts
 from prefine.schema import Group, Message
 
 if TYPE_CHECKING:
-    from prefine.engines.session import Session
+    pass
 
 TEXTS = Path(__file__).parent / "texts"
 TASK = "prefine.task"
@@ -33,7 +34,7 @@ TASK = "prefine.task"
 
 
 @makers.register("self_instruct")
-class SelfInstruct(Maker):
+class SelfInstruct(AsksEngine, Maker):
     """A model writes new tasks like the seeds it is shown; those that are unfit or not new are rejected, by reason.
 
     Each round asks `calls` times, showing tasks that were there when it began, and takes the replies in their order.
@@ -79,38 +80,28 @@ class SelfInstruct(Maker):
         max_reasks: int = 1,
         seed: int | None = None,
     ) -> None:
-        if min(target, max_calls, calls, count, max_tokens) < 1:
-            raise ValueError("target, max_calls, calls, count and max_tokens must be 1 or more")
+        super().__init__(engine, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+        if min(target, max_calls, calls, count) < 1:
+            raise ValueError("target, max_calls, calls and count must be 1 or more")
         if min(shown_seeds, shown_new, instances, max_reasks) < 0:
             raise ValueError("shown_seeds, shown_new, instances and max_reasks must be 0 or more")
         if not 0 <= min_words <= max_words:
             raise ValueError(f"min_words must be at most max_words, not {min_words} and {max_words}")
         if not 0 < max_similarity <= 1:
             raise ValueError(f"max_similarity must be above 0 and at most 1, not {max_similarity}")
-        if not temperature >= 0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
-        if not 0 < top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, not {top_p}")
         if valid is not None and ":" not in valid:
             raise ValueError(f"valid must be module:function, not '{valid}'")
         if style == "continue" and instances:
             raise ValueError("style: continue writes whole prompts, so that there are no instances to ask for")
-        self.block, self.target, self.max_calls, self.calls = engine, target, max_calls, calls
+        self.target, self.max_calls, self.calls = target, max_calls, calls
         self.shown, self.count = (shown_seeds, shown_new), count
         self.style: Style = style
         self.cases, self.template = instances, template
         self.case_templates = (classify_template, instances_template, labels_template)
         self.words, self.max_similarity, self.language = (min_words, max_words), max_similarity, language
         self.blocked = list(BLOCKED) if blocked is None else blocked
-        self.topics_file, self.valid_path, self.max_reasks, self.seed = topics, valid, max_reasks, seed
-        self.sampling = Sampling(temperature, top_p, 0, max_tokens)
+        self.topics_file, self.valid_path, self.max_reasks = topics, valid, max_reasks
         self.counts: Counter[str] = Counter()
-        self._session: Session | None = None
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None, "prepare() comes first"
-        return self._session
 
     def prepare(self, recipe: Recipe) -> dict[str, Any]:
         default = TEXTS / ("propose_instructions.txt" if self.cases else "propose.txt")
@@ -119,7 +110,7 @@ class SelfInstruct(Maker):
         self.topics = load_lines(self.topics_file)
         valid = find_checker(self.valid_path) if self.valid_path else None
         self.rules = Rules(*self.words, self.language, self.blocked, self.max_similarity, valid)
-        self.sampling = replace(self.sampling, seed=recipe.seed if self.seed is None else self.seed)
+        self.sampling = self.seeded(recipe)
         self._session = open_session(self.block, recipe)
         engine = self.session.engine
         if self.style == "continue" and "user_turn" not in engine.features:
@@ -161,11 +152,6 @@ class SelfInstruct(Maker):
 
     def facts(self) -> dict[str, Any]:
         return {"session": self.session.facts()}
-
-    def close(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
     def _request(self, number: int, i: int, seeds: list[Group], tasks: list[str]) -> Request:
         """Call `i` of a round: it shows some of the seeds and of the tasks that were there when the round began."""

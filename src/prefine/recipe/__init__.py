@@ -60,8 +60,9 @@ class Data(Section):
 
     path: str | list[str]
     """Files (json, jsonl, csv, parquet, also .gz), a `datasets` folder, a hub id, or `module:function`."""
-    format: str | None = None
-    """Format name; null detects it from the columns (`prefine list formats`)."""
+    format: str | Block | None = None
+    """Format name, or a block with its settings, as in `{name: shp, min_score_ratio: 2}`; null detects it from the
+    columns (`prefine list formats`)."""
     subset: str | None = None
     """Configuration of a hub dataset."""
     split: str | None = None
@@ -211,6 +212,9 @@ class Evaluate(Section):
     """Prompts to evaluate on; null takes the held-out part of the recipe's data."""
     metrics: list[Block] = []
     """Metrics beyond length, KL and reward accuracy, for example `{name: programmatic, function: module:function}`."""
+    benchmarks: list[Block] = []
+    """Judged benchmarks, answered by the trained model and the runs of `against`, for example
+    `{name: alpaca_eval, questions: alpaca_eval.json, engine: {name: openai, model: ...}}`."""
     tasks: Tasks | None = None
     """Task benchmarks, asked of the trained model, the start and the runs of `against`."""
     win_by: str | None = None
@@ -277,6 +281,7 @@ class Recipe(Section):
 
 
 COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
+    ("data", "format"): registry.formats,
     ("data", "clean", "*"): registry.cleaners,
     ("prompts", "maker"): registry.makers,
     ("prompts", "maker", "engine", "engine"): registry.engines,
@@ -285,15 +290,26 @@ COMPONENTS: dict[tuple[str, ...], registry.Registry] = {
     ("generate", "generator", "engine", "engine"): registry.engines,
     ("generate", "generator", "engine"): registry.engines,
     ("generate", "generator", "members", "*", "engine"): registry.engines,
+    ("generate", "generator", "judge", "engine", "engine"): registry.engines,
+    ("generate", "generator", "judge", "engine"): registry.engines,
+    ("generate", "generator", "judge"): registry.labelers,
     ("label", "labelers", "*", "engine", "engine"): registry.engines,
     ("label", "labelers", "*", "engine"): registry.engines,
     ("generate", "generator"): registry.generators,
     ("label", "labelers", "*"): registry.labelers,
     ("pair", "pairer"): registry.pairers,
     ("train", "objective"): registry.objectives,
+    ("evaluate", "data", "format"): registry.formats,
+    ("evaluate", "control_data", "format"): registry.formats,
     ("evaluate", "metrics", "*", "engine", "engine"): registry.engines,
     ("evaluate", "metrics", "*", "engine"): registry.engines,
     ("evaluate", "metrics", "*"): registry.metrics,
+    ("evaluate", "benchmarks", "*", "engine", "engine"): registry.engines,
+    ("evaluate", "benchmarks", "*", "engine"): registry.engines,
+    ("evaluate", "benchmarks", "*", "judge", "engine", "engine"): registry.engines,
+    ("evaluate", "benchmarks", "*", "judge", "engine"): registry.engines,
+    ("evaluate", "benchmarks", "*", "judge"): registry.labelers,
+    ("evaluate", "benchmarks", "*"): registry.benchmarks,
 }
 """Where component blocks stand in a recipe, and the registry that checks each."""
 

@@ -204,8 +204,14 @@ def _reads_ratings(pairer: Entry | None) -> bool:
     return pairer is not None and any(s.name == "ratings" for s in pairer.settings)
 
 
+def _format_name(data: Any) -> Any:
+    """The format that the data is said to have; it is named, or a block with its settings."""
+    form = at(data, "data", "format")
+    return form.get("name") if isinstance(form, dict) else form
+
+
 def _format(data: Any) -> str:
-    name = at(data, "data", "format")
+    name = _format_name(data)
     return f"data of the format '{name}'" if name else f"the data ({at(data, 'data', 'path')})"
 
 
@@ -213,7 +219,7 @@ def _gives(data: Any, what: str) -> bool | None:
     """Whether the data gives `responses`, or may give `scores`; None where only reading it whole can tell."""
     if _section(data, "prompts"):
         return None
-    entry = _entry(registry.formats, {"name": at(data, "data", "format")})
+    entry = _entry(registry.formats, {"name": _format_name(data)})
     if entry is not None:
         tells = entry.attributes.get("tells")
     else:

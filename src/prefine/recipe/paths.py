@@ -13,18 +13,20 @@ from prefine.errors import PrefineError, nearest
 from prefine.recipe import COMPONENTS, Model
 from prefine.recipe.text import Document, at, items, matches
 from prefine.recipe.text import Path as Keys
-from prefine.registry import Registry, engines
+from prefine.registry import Registry, benchmarks, engines
 
 EMBEDDED = ("tiny-student", "tiny-teacher")
 DATA_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
 MODEL_SETTINGS = ("path", "model", "teacher", "reference_model", "tokenizer")
 """Settings of components that hold a model, by folder, hub id or embedded name."""
 
-FILES = ("topics", "personas", "prices")
+FILES = ("topics", "personas", "prices", "calibration", "refusals")
 """Settings of components, besides templates, that name a file."""
 REFERENCE = "variant:"
 """How a variant names what an earlier one of the same recipe has made."""
 ROW_STAGES = ("data", "prompts", "generate", "label")
+QUESTIONS = ("questions", "references", "baseline")
+"""Settings of judged benchmarks that name a source of rows."""
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -64,6 +66,11 @@ def path_checks(document: Document, folder: Path) -> None:
                 _check_model(document, (*keys, name), value, folder)
             elif name in MODEL_SETTINGS and isinstance(value, dict):
                 _check_model_block(document, (*keys, name), value, folder)
+            elif kind is benchmarks and name in QUESTIONS and isinstance(value, str):
+                if (name, value) != ("baseline", "start"):
+                    _check_data(document, (*keys, name), value, folder)
+            elif kind is benchmarks and name in ("data", "templates") and isinstance(value, str):
+                _check_file(document, (*keys, name), value, folder, "file", [])
             elif name == "against" and isinstance(value, list):
                 for i, entry in enumerate(value):
                     if isinstance(entry, dict) and isinstance(entry.get("path"), str):

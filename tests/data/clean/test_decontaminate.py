@@ -1,7 +1,9 @@
 """Evaluation items in training prompts: by hand, and on real sets with known numbers."""
 
 import json
+import math
 
+import numpy as np
 import pytest
 
 from prefine.errors import PrefineError
@@ -123,3 +125,44 @@ def test_all_gsm8k_solutions_are_found_and_hh_is_clean(tmp_path):
     dialogues = load(Data(path=str(shared("data/hh_rlhf_test.jsonl.gz")))).groups
     found = clean(tmp_path, dialogues, block)
     assert found.counts["rows_out"] == len(dialogues) > 400
+
+
+class Angles:
+    """Says "at 30" lies at an angle of 30 degrees; the length of a vector does not count."""
+
+    def embed(self, model, texts):
+        assert model == "m"
+        at = [math.radians(float(t.split()[1])) for t in texts]
+        return np.array([[3 * math.cos(a), 3 * math.sin(a)] for a in at], np.float32)
+
+    def close(self):
+        pass
+
+
+def test_what_means_nearly_the_same_is_flagged_and_stays(tmp_path):
+    sets = evaluation_set(tmp_path, "at 0 degrees", "at 90 degrees")
+    block = {"name": "decontaminate", "against": [sets], "model": "m", "similarity": math.cos(math.radians(20.5))}
+    (tmp_path / "a").mkdir()
+    rows = {name: group_of(f"at {name} {word}") for name, word in (("20", "x"), ("21", "x"), ("75", "x"))}
+    rows["0"] = group_of("at 0 degrees")
+    rows["15"] = group_of("at 15 first")
+    # Of several turns the nearest one counts.
+    rows["15"].messages += [{"role": "assistant", "content": "at 90"}, {"role": "user", "content": "at 85 second"}]
+    found = clean(tmp_path / "a", list(rows.values()), block, models=Angles())
+    names = {g.id: name for name, g in rows.items()}
+    assert {names[g.id] for g in found.rows} == {"20", "21", "75", "15"}, "only the equal one is dropped"
+    told = {names[d.id]: (d.reason, d.facts["eval_id"]) for d in found.decisions if d.reason}
+    near = "near_evaluation_item"
+    assert told == {
+        "0": ("contaminated", "bench/0.question"),
+        "20": (near, "bench/0.question"),
+        "75": (near, "bench/1.question"),
+        "15": (near, "bench/1.question"),
+    }
+    similar = {names[d.id]: d.facts["similarity"] for d in found.decisions if d.reason == near}
+    assert similar["15"] == round(math.cos(math.radians(5)), 4)
+    assert found.told["evaluation_sets"]["bench"]["rows_flagged"] == 3
+    with pytest.raises(PrefineError, match="similarity must be above 0"):
+        cleaners.check({**block, "similarity": 0.0})
+    without = clean(tmp_path / "a", list(rows.values()), {k: v for k, v in block.items() if k != "model"})
+    assert "rows_flagged" not in without.told["evaluation_sets"]["bench"]

@@ -11,6 +11,7 @@ from prefine.data.markdown import from_html
 from prefine.data.messages import Dropped
 from prefine.data.split import split_key
 from prefine.errors import PrefineError
+from prefine.pair.given import Given
 from prefine.recipe import Data
 from tests.data.formats.test_formats import convert, judged, texts
 
@@ -97,6 +98,27 @@ def test_html_becomes_markdown_and_authors_stay():
     assert source.notes["responses_dropped_empty_response"] == 1
     with pytest.raises(Dropped, match="no_candidates"):
         convert(question(answer(3, -1, "")), "stackexchange_raw")
+
+
+def test_answers_with_different_votes_are_compared_ten_times_at_most():
+    row = question(*(answer(n, n // 2, f"<p>answer {n}</p>") for n in range(6)))
+    _, group, _ = convert(row)
+    # Six answers have 15 pairs, of which three are ties.
+    _, everything, _ = convert(row, "stackexchange_raw", given={"max_pairs": None})
+    votes = {c.id: c.score("pm_score") for c in group.candidates}
+    assert len(everything.comparisons) == 12 and len(group.comparisons) == 10
+    assert all(c.outcome == "a" and votes[c.a] - votes[c.b] == c.strength > 0 for c in everything.comparisons)
+    kept = {(c.a, c.b) for c in group.comparisons}
+    assert kept < {(c.a, c.b) for c in everything.comparisons}
+    # A hash of contents chooses: neither the order of the answers nor a smaller cap changes who comes first.
+    _, turned, _ = convert(question(*reversed(row["answers"])))
+    assert {(c.a, c.b) for c in turned.comparisons} == kept
+    _, three, _ = convert(row, "stackexchange_raw", given={"max_pairs": 3})
+    assert {(c.a, c.b) for c in three.comparisons} < kept
+    pairs, _ = Given().pairs(group, [None] * 6)
+    assert len(pairs) == 10
+    with pytest.raises(PrefineError, match="max_pairs must be 0 or more"):
+        convert(row, "stackexchange_raw", given={"max_pairs": -1})
 
 
 def test_markdown_keeps_code_lists_links_and_emphasis():

@@ -27,6 +27,7 @@ class Item:
     words: tuple[str, ...]
     n: int
     """Words of the n-grams it is found by."""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,11 @@ def read_items(sets: list[dict[str, Any]], n: int, n_long: int, long: int) -> It
                 raise PrefineError(f"{entry['path']}: an evaluation set must have rows with named fields")
             rows += 1
             for field in fields or _text_fields(row):
-                found = tuple(words(_text(row, field, entry["path"], key)))
+                text = _text(row, field, entry["path"], key)
+                found = tuple(words(text))
                 if found:
                     size = entry.get("n") or (n_long if len(found) >= long else n)
-                    yield Item(f"{name}/{key.rpartition('#')[2]}.{field}", name, found, int(size))
+                    yield Item(f"{name}/{key.rpartition('#')[2]}.{field}", name, found, int(size), text)
         if not rows:
             raise PrefineError(f"{entry['path']}: there are no rows in this evaluation set")
 

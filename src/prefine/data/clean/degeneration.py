@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import zlib
 
-from prefine.data.clean.text import ngrams, normal, words
+from prefine.data.clean.refusals import plain, refusals
+from prefine.data.clean.text import ngrams, words
 
 REPEATED_SHARE = 0.3
 COMPRESSION = 0.2
@@ -17,13 +18,6 @@ LONG_ENOUGH_BYTES = 400
 REFUSAL_WORDS = 60
 """A refusal alone is short; a longer answer that also declines something is an answer."""
 
-_REFUSAL = re.compile(
-    r"\b(i['\u2019]?m|i am|we are)\b[^.!?]{0,20}\b(unable|not able|not going) to\b"
-    r"|\bi (can ?not|can['\u2019]?t|won['\u2019]?t|will not|am not able to|must decline|have to decline)\b[^.!?]{0,60}"
-    r"\b(help|assist|provide|answer|discuss|do that|comply|fulfill|continue|give|support|create|write|share)"
-    r"|\b(sorry|apologi[sz]e),? but (i|we)\b",
-    re.IGNORECASE,
-)
 _RESIDUE = re.compile(
     r"<\|[a-z_]{2,24}\|>|<(start|end)_of_turn>|\[/?INST\]|<</?SYS>>|</?s>|### (Instruction|Response):"
     r"|^\s*(Human|Assistant|User): ",
@@ -55,10 +49,13 @@ def containment(text: str, prompt: str) -> float:
     return sum(g in there for g in grams) / len(grams) if len(grams) >= GRAM else 0.0
 
 
-def flags_of(text: str, prompt: str, finished: bool = True, *, rewriting: bool = False) -> dict[str, str]:
+def flags_of(
+    text: str, prompt: str, finished: bool = True, *, rewriting: bool = False, refusing: re.Pattern[str] | None = None
+) -> dict[str, str]:
     """The flags of a response, each with what was seen. `rewriting`: the task is to say the prompt again.
 
-    Secrets are told without their text.
+    `refusing` finds a refusal (`prefine.data.clean.refusals`); without it the shipped phrases count. Secrets are told
+    without their text.
     """
     found: dict[str, str] = {}
     if not finished:
@@ -75,7 +72,7 @@ def flags_of(text: str, prompt: str, finished: bool = True, *, rewriting: bool =
     for name, pattern in (("template_residue", _RESIDUE), ("control_characters", _CONTROL)):
         if match := pattern.search(text):
             found[name] = repr(match[0])[:60]
-    if len(words(text)) <= REFUSAL_WORDS and (match := _REFUSAL.search(normal(text, casefold=False))):
+    if len(words(text)) <= REFUSAL_WORDS and (match := (refusing or refusals()).search(plain(text))):
         found["refusal"] = match[0][:80]
     if match := _SECRET.search(text):
         found["secret"] = f"at character {match.start()}"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from prefine.data.clean.base import Cleaner, Decided, Models, Row, Verdict, keep
 from prefine.data.clean.degeneration import flags_of
+from prefine.data.clean.refusals import refusals as phrases
 from prefine.data.clean.rows import CHOSEN, Response, prompt_text, responses_of
 from prefine.errors import PrefineError
 from prefine.registry import cleaners
@@ -41,7 +42,8 @@ class Flags(Cleaner):
     the 4-grams are the prompt's (not for translation and summarization); refusal: a phrase, and at most 60 words
     Defaults: drop: null is every flag but secret (addresses, keys, card numbers), which is only counted; language:
     module:function that takes a text and returns False for a wrong one, for the flag wrong_language; score: the scorer
-    that tells which responses of a group are chosen
+    that tells which responses of a group are chosen; refusals: null are the shipped phrases (English, German, French,
+    Spanish, Chinese), else a file with a phrase a line: `(a|b)`, `[20]` for up to 20 characters, `@shipped` for those
     """
 
     def __init__(
@@ -50,17 +52,19 @@ class Flags(Cleaner):
         goal: Literal["helpful", "harmless"] = "helpful",
         language: str | None = None,
         score: str | None = None,
+        refusals: str | None = None,
     ) -> None:
         if set(drop or ()) - set(KNOWN):
             raise ValueError(f"drop: there is no flag '{min(set(drop or ()) - set(KNOWN))}'; flags: {', '.join(KNOWN)}")
         if language is not None and ":" not in language:
             raise ValueError(f"language must be module:function, not {language}")
         self.drop = [name for name in KNOWN if name != "secret"] if drop is None else drop
-        self.goal, self.language, self.score = goal, language, score
+        self.goal, self.language, self.score, self.refusals = goal, language, score, refusals
         self._counts: dict[str, Counter[str]] = {}
         self._speaks: Any = None
 
     def prepare(self, models: Models | None) -> None:
+        self._refusing = phrases(self.refusals)
         if self.language is None:
             return
         module, _, name = self.language.partition(":")
@@ -74,7 +78,7 @@ class Flags(Cleaner):
         rewriting = isinstance(row, Group) and row.task in REWRITING
         ended: dict[str, Verdict] = {}
         for r in responses_of(row, self.score):
-            found = flags_of(r.text, prompt, r.finished, rewriting=rewriting)
+            found = flags_of(r.text, prompt, r.finished, rewriting=rewriting, refusing=self._refusing)
             if self._speaks is not None and r.text.strip() and not self._speaks(r.text):
                 found["wrong_language"] = str(self.language)
             for name in found:

@@ -6,10 +6,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+NO_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana and Han. Each sign counts as a word."""
-_WORD = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+")
-_TOKEN = re.compile(rf"[{_NO_SPACES}]|[^\W{_NO_SPACES}]+|[-+*/=<>^%]")
+_WORD = re.compile(rf"[{NO_SPACES}]|[^\W{NO_SPACES}]+")
+_TOKEN = re.compile(rf"[{NO_SPACES}]|[^\W{NO_SPACES}]+|[-+*/=<>^%]")
 
 SHINGLE = 5
 FEW_WORDS = 8

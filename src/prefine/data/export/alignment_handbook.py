@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from prefine.data.card import Facts, card
-from prefine.data.export.base import MESSAGES, Row, Wish, exporters, messages
+from prefine.data.export.base import MESSAGES, Row, Wish, messages
+from prefine.registry import exporters
 
 _ENDS = {"pairs": "prefs", "sft": "sft"}
 

@@ -16,13 +16,10 @@ from prefine.data.export.files import SplitFiles
 from prefine.data.messages import Dropped
 from prefine.durable import publishing
 from prefine.errors import PrefineError
-from prefine.registry import Registry
 from prefine.rundir import Counts
 from prefine.schema import Example, Message
 
-exporters = Registry("exporter", "prefine.data.export")
-
-VIEWS = ("pairs", "list", "unpaired", "sft")
+VIEWS = ("pairs", "list", "unpaired", "sft", "spans")
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 SPLITS = ("train", "test")
 
@@ -36,6 +33,8 @@ class Row(Example):
     """Who wrote each response; empty where that is not known."""
     named: dict[str, list[float | None]] = field(default_factory=dict)
     """One list of scores per scorer, as long as the responses."""
+    ops: list[dict[str, Any]] = field(default_factory=list)
+    """The view `spans`: how the first response becomes the second."""
 
     def score(self, i: int) -> float | None:
         """The score of a response, or None; never NaN or infinite."""

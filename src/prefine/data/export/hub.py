@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from prefine.data.card import Facts, card
-from prefine.data.export.base import Wish, exporters
+from prefine.data.export.base import Wish
 from prefine.data.export.jsonl import JSONLines, schema_of
+from prefine.registry import exporters
 
 
 @exporters.register("hub")

@@ -8,16 +8,21 @@ from typing import Any
 import pyarrow as pa
 
 from prefine.data.card import Facts
-from prefine.data.export.base import MESSAGES, Row, Wish, exporters, finite, messages
+from prefine.data.export.base import MESSAGES, Row, Wish, finite, messages
+from prefine.registry import exporters
 
 _TEXT, _NUMBER = pa.string(), pa.float64()
+_ENDS = [f"{side}_{end}" for side in ("initial", "revised") for end in ("start", "end")]
+_OP = pa.struct(
+    [("op", _TEXT), *((n, pa.int64()) for n in _ENDS), ("initial_weight", _NUMBER), ("revised_weight", _NUMBER)]
+)
 
 
 @exporters.register("jsonl")
 class JSONLines:
     """JSON lines, train.jsonl and test.jsonl, with scores, writers and ids; `prefine data import` reads them again."""
 
-    views: tuple[str, ...] = ("list", "pairs", "unpaired", "sft")
+    views: tuple[str, ...] = ("list", "pairs", "unpaired", "sft", "spans")
 
     def schema(self, wish: Wish) -> pa.Schema | None:
         return None
@@ -40,7 +45,9 @@ def schema_of(wish: Wish) -> pa.Schema:
     sides = [(side, MESSAGES) for side in ("chosen", "rejected")]
     about = [("score_chosen", _NUMBER), ("score_rejected", _NUMBER), ("chosen_id", _TEXT), ("rejected_id", _TEXT)]
     one = [("completion", MESSAGES), ("response_id", _TEXT)]
+    edits = [("initial", MESSAGES), ("revised", MESSAGES), ("initial_id", _TEXT), ("revised_id", _TEXT)]
     tails = {"list": lists + scored, "pairs": sides + about, "unpaired": [*one, ("label", pa.bool_())], "sft": one}
+    tails["spans"] = [*edits, ("ops", pa.list_(_OP))]
     return pa.schema(head + tails[wish.view])
 
 
@@ -61,6 +68,10 @@ def columns_of(row: Row, wish: Wish) -> dict[str, Any]:
     elif wish.view == "pairs":
         for i, side in enumerate(("chosen", "rejected")):
             out |= {side: messages(row.responses[i]), f"score_{side}": row.score(i), f"{side}_id": ids[i]}
+    elif wish.view == "spans":
+        for i, side in enumerate(("initial", "revised")):
+            out |= {side: messages(row.responses[i]), f"{side}_id": ids[i]}
+        out["ops"] = row.ops
     else:
         out |= {"completion": messages(row.responses[0]), "response_id": ids[0]}
         if wish.view == "unpaired":

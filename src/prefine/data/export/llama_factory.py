@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from prefine.data.card import Facts
-from prefine.data.export.base import Row, Wish, exporters, messages, single
+from prefine.data.export.base import Row, Wish, messages, single
+from prefine.registry import exporters
 from prefine.schema import Message
 
 ROLES = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from prefine.data.export.base import Row, finite
+from prefine.data.spans import Weights, edits
 from prefine.rundir import Counts
-from prefine.schema import Candidate, Example, Group
+from prefine.schema import Candidate, Example, Group, digest
 
 Rows = Callable[[], Iterable[Row]]
 """Gives the rows from the beginning, each time it is called."""
@@ -139,6 +141,31 @@ def _label(candidate: Candidate, score: str | None, threshold: float | None) -> 
     names = [score] if score else sorted({label_of(s.scorer, s.aspect) for s in candidate.scores if s.aspect is None})
     value = value_of(candidate, names[0]) if len(names) == 1 else None
     return None if value is None else value > threshold
+
+
+def revisions_of(groups: Iterable[Group], tokenizer: Any, weights: Weights, counts: Counts) -> Iterator[Row]:
+    """Every revision after the response that it was made of, with the edits between them.
+
+    The second response is the better one: of an answer that was made worse on purpose it is the original.
+    """
+    for group in groups:
+        known = {c.id: c for c in group.candidates}
+        for candidate in (c for c in group.candidates if c.parent):
+            counts.rows_in += 1
+            sides = [known.get(str(candidate.parent)), candidate]
+            if candidate.generator.get("role") == "worsened":
+                sides.reverse()
+            initial, revised = sides
+            if initial is None or revised is None:
+                counts.drop("original_not_there")
+            elif any(len(c.completion) != 1 for c in (initial, revised)):
+                counts.drop("response_of_several_messages")
+            elif initial.text == revised.text:
+                counts.drop("identical_responses")
+            else:
+                found = edits(initial.completion[0]["content"], revised.completion[0]["content"], tokenizer)
+                ids = digest({"group": group.id, "edit": [initial.id, revised.id]})[:32]
+                yield replace(_row(group, [initial, revised]), id=ids, ops=[op.row(weights) for op in found])
 
 
 def _row(group: Group, candidates: list[Candidate], named: dict[str, list[float | None]] | None = None) -> Row:

@@ -1,0 +1,1 @@
+"""Judged benchmarks run live: questions, the policy's answers, a judge's verdicts, and their scores."""
