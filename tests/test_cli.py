@@ -102,7 +102,7 @@ def test_version(prefine):
     assert prefine("--version") == (0, "prefine 0.1.0\n", "")
 
 
-@pytest.mark.parametrize("kind", ["objectives", "labelers", "pairers", "generators", "metrics", "formats"])
+@pytest.mark.parametrize("kind", ["objectives", "labelers", "pairers", "generators", "metrics", "formats", "exporters"])
 def test_lists(prefine, kind):
     from prefine.registry import KINDS
 

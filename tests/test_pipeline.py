@@ -12,6 +12,7 @@ from prefine.pipeline import plan, run_recipe, run_recipes
 from prefine.progress import Progress
 from prefine.recipe.variants import load_variants
 from prefine.rundir import RunDir
+from tests.report.test_results import check, documented
 
 RECIPE = """
 name: small
@@ -79,7 +80,9 @@ def test_from_prompts_to_a_report_with_shared_stages(recipe_file):
             assert counts["rows_in"] == counts["rows_out"] + sum(counts["dropped"].values())
     results = json.loads((run.path / "results.json").read_text())
     assert {r["name"] for r in results["runs"]} == {"dpo", "simpo", "pad"}
+    check(results, documented(), documented()["definitions"])
     assert "<html" in (run.path / "report.html").read_text()
+    assert len(list(run.path.glob("train/*/model/README.md"))) == 3
 
     times = {p: p.stat().st_mtime_ns for p in run.path.rglob("_SUCCESS")}
     run_recipes(load_variants(recipe_file), progress=Progress.silent())

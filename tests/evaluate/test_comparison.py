@@ -1,4 +1,6 @@
-from prefine.evaluate.comparison import compare
+import pytest
+
+from prefine.evaluate.comparison import adjust, compare, differences
 from prefine.evaluate.rows import stored_answers
 from prefine.evaluate.samples import Answers, distinct
 from prefine.schema import Candidate, Group, Score, make_candidate, make_group
@@ -52,3 +54,47 @@ def test_answers_are_found_again_in_rows():
     again = stored_answers(groups, "model", "sample")
     assert again.name == "dpo" and again.temperature == 0.7 and again.responses == made.responses
     assert stored_answers(groups, "model", "greedy").responses == {groups[0].id: []}
+
+
+def test_a_win_rate_says_how_certain_it_is():
+    groups = prompts(["a"] * 5)
+    ours = answers("dpo", groups, [[1.0]] * 5)
+    theirs = answers("start", groups, [[0.0]] * 5)
+    won = compare(ours, theirs, groups, "gold")
+    # all five signs alike: 2 of 2**5 sign patterns are as far from one half, 1/16
+    assert won["p_value"] == pytest.approx(1 / 16, abs=0.01) and won["detectable"] == 0
+    mixed = compare(answers("dpo", groups, [[1.0], [1.0], [1.0], [0.0], [0.0]]), ours, groups, "gold")
+    # .5, .5, .5, 0, 0: mean .3, standard deviation .27386, 2.8 * .27386 / sqrt(5)
+    # ties say nothing, and two signs alike are one of four patterns or its mirror image
+    assert mixed["p_value"] == pytest.approx(0.5, abs=0.03)
+    assert mixed["value"] == pytest.approx(0.3) and mixed["detectable"] == pytest.approx(2.8 * 0.2738613 / 5**0.5)
+
+
+def test_p_values_are_adjusted_within_a_mode():
+    wins = [
+        {"mode": "greedy", "p_value": 0.01},
+        {"mode": "sample", "p_value": 0.04},
+        {"mode": "greedy", "p_value": 0.04},
+        {"mode": "greedy", "p_value": None},
+    ]
+    adjust(wins)
+    # Holm: the smallest of two is doubled
+    assert [w.get("adjusted") for w in wins] == [0.02, 0.04, 0.04, None]
+
+
+def test_differences_by_metric_against_the_baseline():
+    groups = prompts(["a", "a", "b"])
+    start = {"greedy": answers("start", groups, [[0.5], [0.5], [0.0]])}
+    models = {
+        "model": {"greedy": answers("dpo", groups, [[1.0], [0.5], [None]])},
+        "other": {"greedy": answers("pad", groups, [[0.0], [0.25], [0.25]])},
+        "start": start,
+    }
+    found = differences(models, "start", groups, ["gold", "absent"], seed=0)
+    by_name = {d["model"]: d for d in found}
+    assert [d["metric"] for d in found] == ["gold", "gold"] and all(d["against"] == "start" for d in found)
+    # (.5 + 0) / 2 over the two prompts with a score; (-.5 - .25 + .25) / 3
+    assert by_name["model"]["value"] == 0.25 and by_name["model"]["missing"] == 1 and by_name["model"]["n"] == 2
+    assert by_name["other"]["value"] == pytest.approx(-1 / 6) and by_name["other"]["adjusted"] is not None
+    smallest = min(found, key=lambda d: d["p_value"])
+    assert smallest["adjusted"] == pytest.approx(min(1.0, 2 * smallest["p_value"]))

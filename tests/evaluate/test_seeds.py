@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from prefine.evaluate.seeds import over_seeds
+from prefine.evaluate.seeds import _t_quantile, over_seeds
 
 
 def test_three_seeds_by_hand():
-    pytest.importorskip("scipy")
     # means of the runs 1, 2, 3: sd 1; t(.975, 2) = 4.3027; half width 4.3027 / sqrt(3)
     found = over_seeds([[0.0, 2.0], [1.0, 3.0], [2.0, 4.0]])
     assert (found.value, found.sd, found.seeds) == (2, 1, 3)
@@ -23,7 +22,6 @@ def test_fewer_seeds_have_no_interval():
 
 
 def test_noise_of_prompts_and_of_seeds_is_kept_apart():
-    pytest.importorskip("scipy")
     prompts = np.random.default_rng(0).normal(0, 10, 200)
     found = over_seeds([(prompts + shift).tolist() for shift in (-0.1, 0.0, 0.1)])
     # prompts differ a lot, seeds hardly
@@ -36,3 +34,12 @@ def test_noise_of_prompts_and_of_seeds_is_kept_apart():
 def test_a_table_is_wanted():
     with pytest.raises(ValueError, match="seeds, prompts"):
         over_seeds([])
+
+
+@pytest.mark.parametrize(
+    ("freedom", "wanted"),
+    # Tables of Student's t, two-sided 95 %.
+    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (5, 2.57058), (9, 2.26216), (10, 2.22814), (30, 2.04227)],
+)
+def test_quantiles_of_t_are_those_of_the_tables(freedom, wanted):
+    assert _t_quantile(0.975, freedom) == pytest.approx(wanted, abs=1e-4)

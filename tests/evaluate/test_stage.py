@@ -14,7 +14,7 @@ from prefine.schema import Example, make_group
 SCORE = """
 def score(prompt, response, task_meta):
     assert prompt.startswith("word") and task_meta["family"] in "ab"
-    return response.count("a") / (1 + len(response))
+    return sum(map(ord, response)) % 97 / 97
 
 def sometimes(prompt, response, task_meta):
     return None if prompt.endswith("3") else 1.0
@@ -119,6 +119,11 @@ def test_everything_that_can_be_measured_is(run, tiny_model_dir, trained_dir):
     cooled = scores["cooled_start"]
     assert 0 < cooled["temperature"] <= 1 and cooled["n"] == 8 and cooled["against"] == "start, cooled"
     assert scores["reward_accuracy"]["pairs"] == 8
+    assert all(0 < w["p_value"] <= w["adjusted"] <= 1 and w["detectable"] > 0 for w in scores["win"])
+    calibration = scores["reward_accuracy"]["calibration"]
+    assert calibration["beta"] == 0.1 and calibration["pairs"] == sum(b["pairs"] for b in calibration["bins"]) == 8
+    tested = [(d["mode"], d["metric"], d["model"], d["against"], d["n"]) for d in scores["differences"]]
+    assert tested == [("greedy", "gold", "model", "start", 8), ("sample", "gold", "model", "start", 8)]
 
 
 def test_rows_hold_every_answer_with_its_score_and_no_token_ids(run, tiny_model_dir, trained_dir):
@@ -127,7 +132,7 @@ def test_rows_hold_every_answer_with_its_score_and_no_token_ids(run, tiny_model_
     assert len(rows) == 8 and all(g.split == "test" and g.task_meta["family"] in "ab" for g in rows)
     modes = [(c.generator["role"], c.generator["mode"]) for c in rows[0].candidates]
     assert modes == [("model", "greedy"), *[("model", "sample")] * 3, ("start", "greedy"), *[("start", "sample")] * 3]
-    assert all(c.score("gold") == c.text.count("a") / (1 + len(c.text)) for c in rows[0].candidates)
+    assert all(c.score("gold") == sum(map(ord, c.text)) % 97 / 97 for c in rows[0].candidates)
     assert all("token_ids" not in c.generator for g in rows for c in g.candidates)
     assert len({c.id for c in rows[0].candidates}) == 8
 
@@ -255,7 +260,7 @@ def test_conditioned_prompts_are_answered_anew_and_stay_apart_from_training(run,
         rows = list(folder.groups())
         assert all(g.prompt.startswith(f"<share: {share}>\nword") for g in rows)
         greedy = [c for g in rows for c in g.candidates if c.generator["role"] == "model"]
-        values = [abs(c.text.count("a") / (1 + len(c.text)) - share) for c in greedy]
+        values = [abs(sum(map(ord, c.text)) % 97 / 97 - share) for c in greedy]
         assert [c.score("controllability_share") for c in greedy] == pytest.approx(values)
         found = scores["models"]["model"]["greedy"]["metrics"]["controllability_share"]
         assert found["value"] == pytest.approx(sum(values) / 8)

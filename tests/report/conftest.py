@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from prefine.durable import write_json
+from prefine.evaluate.calibration import calibration
 from prefine.evaluate.statistics import mean, win_rate
 from prefine.rundir import Counts, RunDir, StageDir
 from prefine.schema import Group, Score, digest, make_candidate, make_group
@@ -20,12 +21,32 @@ FAMILIES = {
 }
 HOSTILE = '<script>window.hacked = 1; console.error("executed")</script><img src="http://evil.example/x.png">'
 SAMPLES = 4
+STRANGE = (
+    "</script><script>window.hacked = 2</script>",
+    '<img src=x onerror="window.hacked = 3">',
+    "left \u202eto right\u202c",
+    "\x1b[31mred\x1b[0m",
+    "x" * 100_000,
+    '" onmouseover="window.hacked = 4" x="',
+    "<!-- --> &lt;b&gt; ]]> {{ 7 * 7 }}",
+    "\u2067\u200bhidden\u2069 null \x00 next",
+)
+"""Responses that would do something if they were not shown as text."""
 
 
 def made_up_run(
-    path: Path, methods: dict[str, float], *, seeds: tuple[int, ...] = (0,), prompts: int = 120, metric: bool = True
+    path: Path,
+    methods: dict[str, float],
+    *,
+    seeds: tuple[int, ...] = (0,),
+    prompts: int = 120,
+    metric: bool = True,
+    strange: bool = False,
 ) -> RunDir:
-    """A finished run: `methods` maps an objective's name to how much better than the start it answers."""
+    """A finished run: `methods` maps an objective's name to how much better than the start it answers.
+
+    With `strange` the greedy responses are those of `STRANGE` in turn, as are the reasons of the judge.
+    """
     run = RunDir(path)
     rng = np.random.default_rng(5)
     groups = _prompts(prompts)
@@ -39,7 +60,7 @@ def made_up_run(
     for m, (method, gain) in enumerate(methods.items()):
         for seed in seeds:
             train = _train(run, pairs, method, seed, gain, order=m * 10 + seed)
-            _evaluate(run, train, data, method, seed, gain, groups, base, metric=metric)
+            _evaluate(run, train, data, method, seed, gain, groups, base, metric=metric, strange=strange)
     (path / "recipe.yaml").write_text("name: demo\nmodel: {path: tiny-student}\n# <b>not bold</b>\n")
     return run
 
@@ -133,6 +154,7 @@ def _evaluate(
     base: dict[str, float],
     *,
     metric: bool,
+    strange: bool,
 ) -> None:
     settings = {"num_samples": SAMPLES, "temperature": 1.0, "win_by": "gold" if metric else None}
     folder = run.stage("evaluate", method, digest([settings, train.key]))
@@ -155,11 +177,14 @@ def _evaluate(
             drawn[f"{key}/{mode}"].append(scores)
             for i, score in enumerate(scores):
                 text = f"sure! here is the answer {i} with {HOSTILE if score > 0.9 else 'plum and fig'}" * (1 + i % 2)
+                if strange and mode == "greedy" and key == "model":
+                    text = STRANGE[len(rows) % len(STRANGE)]
                 role = {"cooled": "cooled_start"}.get(key, key)
                 generator = {"role": role, "run": name, "mode": mode, "temperature": "1"}
                 candidate = make_candidate(group.id, text, generator, f"{name}/{mode}/{i}")
                 candidate.n_tokens, candidate.finish_reason = 12, "stop"
-                candidate.scores = [Score("gold", score)] if metric else []
+                reason = STRANGE[(len(rows) + 1) % len(STRANGE)] if strange else None
+                candidate.scores = [Score("gold", score, rationale=reason)] if metric else []
                 row.candidates.append(candidate)
         rows.append(row)
     folder.write_part(rows)
@@ -211,6 +236,7 @@ def _scores(train: StageDir, method: str, drawn: dict, gain: float, *, metric: b
             "examples": 180,
             "dropped": {},
             "by": {**share, "start_avg_logp": share["logp"]},
+            "calibration": calibration([str(i) for i in range(60)], [gain + i / 40 - 0.5 for i in range(60)], beta=2.0),
         },
         "cooled_start": {
             "temperature": 0.625,
@@ -234,6 +260,7 @@ def _scores(train: StageDir, method: str, drawn: dict, gain: float, *, metric: b
         ]
         if metric
         else [],
+        "metrics": {"gold": {"higher_is_better": True, "scored": 100, "missing": {}}} if metric else {},
         "absent": {} if metric else {"win_rate": "no metric says which of two responses is better"},
     }
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from prefine.report.charts import Interval, IntervalRow, Series, Spot, compute_chart, interval_chart, line_chart, thin
+from prefine.report.charts import Interval, IntervalRow, Series, interval_chart, line_chart, thin
 from prefine.report.svg import Scale, apart, number, percent, span, tick_text, ticks
 
 
@@ -68,11 +68,9 @@ def test_interval_chart_draws_each_seed_and_values_without_bounds():
     ElementTree.fromstring(html)
 
 
-def test_compute_chart_keeps_names_apart():
-    spots = [Spot(name, i, 10.0, Interval(0.5, 0.4, 0.6)) for i, name in enumerate(("dpo", "pad"))]
-    svg = ElementTree.fromstring(compute_chart(spots, name="q", x_label="s", y_label="win"))
-    heights = [float(t.get("y") or 0) for t in svg.iter("text") if t.text in ("dpo", "pad")]
-    assert abs(heights[0] - heights[1]) >= 14 and min(heights) > 0
+def test_values_that_are_no_shares_are_not_in_percent():
+    html = str(interval_chart([IntervalRow("a", 0, [Interval(-0.2, -0.4, 0.1)], "-.2")], name="k", as_percent=False))
+    assert "%<" not in html and "\u22120.4" in html and "width:" in html
 
 
 def test_long_curves_are_thinned_but_keep_their_ends():

@@ -7,7 +7,7 @@ import pytest
 
 from prefine.errors import PrefineError
 from prefine.report.collect import collect
-from prefine.report.results import interval_text, markdown, results
+from prefine.report.results import results
 from prefine.report.stage import build
 from prefine.rundir import RunDir
 from tests.report.conftest import made_up_run
@@ -52,6 +52,10 @@ def test_results_have_the_documented_shape(tmp_path, metric):
     table = {line.split("|")[1] for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")}
     named = {name.strip(" `") for cell in table for name in cell.split(",")}
     assert set(data) <= named and set(data["runs"][0]) <= named
+    assert set(data) == set(schema["required"]) and set(data["methods"][0]) == set(
+        schema["properties"]["methods"]["items"]["required"]
+    )
+    assert set(data["runs"][0]) == set(schema["properties"]["runs"]["items"]["required"])
 
 
 def test_numbers_are_those_of_the_evaluation(demo_run):
@@ -109,29 +113,10 @@ def test_a_run_without_evaluations_is_refused(tmp_path):
         collect(RunDir(tmp_path / "empty"))
 
 
-def test_markdown_table(demo_run):
-    lines = markdown(results(collect(demo_run), "A title")).splitlines()
-    assert lines[0] == "# A title"
-    assert lines[4].startswith("| start |") and lines[5].startswith("| dpo |")
-    assert len({line.count("|") for line in lines[2:8]}) == 1
-
-
-def test_markdown_table_leaves_out_what_was_not_measured(tmp_path):
-    run = made_up_run(tmp_path / "demo", {"dpo": 0.05}, prompts=6, metric=False)
-    header = markdown(results(collect(run))).splitlines()[2]
-    assert "win" not in header and "gold" not in header and "reward accuracy" in header
-
-
-def test_interval_text():
-    assert interval_text({"value": 0.5625, "low": 0.5, "high": 0.625}) == "56.2\u202f% [50.0, 62.5]"
-    assert interval_text({"value": 0.5, "low": None, "high": None}) == "50.0\u202f%"
-    assert interval_text(None) == "\u2013"
-
-
 def test_a_setting_that_is_null_in_one_run_and_absent_in_another_differs():
     from types import SimpleNamespace
 
-    from prefine.report.collect import differing
+    from prefine.report.naming import differing
 
     runs = [SimpleNamespace(settings={"a": None, "b": 1}), SimpleNamespace(settings={"b": 1})]
     assert differing(runs) == ["a"]

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from prefine.data.chat import Dropped, Encoded, encode, prompt_ids
+from prefine.evaluate.calibration import calibration
 from prefine.evaluate.samples import Answers, Models, token_ids
 from prefine.evaluate.statistics import mean, share
 from prefine.models.logps import response_logps
@@ -84,12 +85,14 @@ def reward_accuracy(
     overlong: str,
     plain_text: bool,
     progress: Progress,
+    beta: float | None = None,
 ) -> dict[str, Any] | None:
     """Share of held-out pairs whose chosen response has the higher reward, with a bootstrap over prompts.
 
     The headline is the implicit reward log p_trained - log p_start (Rafailov et al. 2023, eq. 5, up to beta and a term
     of the prompt). Beside it, under `by`, the same share by sum and by mean log-probability, for the trained and the
     start model. Ties count as wrong. A ranked list counts each of its pairs. None where there is no pair.
+    With `beta`, that of the objective, `calibration` has what the reward says as a probability, against the labels.
     """
     kept, encoded, dropped = _encode(
         models,
@@ -103,6 +106,7 @@ def reward_accuracy(
     ours = _sums(models, trained, encoded, progress)
     theirs = _sums(models, start, encoded, progress)
     out = {name: PairAccuracy() for name in ("reward", "logp", "start_logp", "avg_logp", "start_avg_logp")}
+    measured: list[tuple[str, float]] = []
     for example, a, b in zip(kept, ours, theirs, strict=True):
         for i, j in _ranked(example):
             gaps = {
@@ -112,6 +116,7 @@ def reward_accuracy(
                 "start_avg_logp": _average(b[i]) - _average(b[j]),
             }
             gaps["reward"] = gaps["logp"] - gaps["start_logp"]
+            measured.append((example.group_id, gaps["reward"]))
             for name, gap in gaps.items():
                 out[name].add(example.group_id, gap)
     result = {name: counts.as_dict() for name, counts in out.items()}
@@ -120,6 +125,7 @@ def reward_accuracy(
         "examples": len(kept),
         "dropped": dropped,
         "by": result,
+        "calibration": calibration([g for g, _ in measured], [gap for _, gap in measured], beta) if beta else None,
     }
 
 

@@ -89,7 +89,7 @@ def mcnemar_p(only_ours: int, only_theirs: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def wilson(right: int, n: int, *, level: float = LEVEL) -> tuple[float, float] | None:
+def wilson(right: float, n: int, *, level: float = LEVEL) -> tuple[float, float] | None:
     """The interval of a share `right` of `n` (Wilson 1927); None without trials."""
     if not n:
         return None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from prefine.errors import missing_extra
 from prefine.evaluate.statistics import LEVEL, RESAMPLES, Estimate, mean
 
 FEWEST = 3
@@ -58,8 +57,26 @@ def over_seeds(
 
 
 def _t_quantile(p: float, freedom: int) -> float:
-    try:
-        from scipy.stats import t
-    except ImportError:
-        raise missing_extra("scipy", "eval") from None
-    return float(t.ppf(p, freedom))
+    """The point below which Student's t with `freedom` degrees has the probability p > 1/2, by bisection."""
+    low, high = 0.0, 1.0
+    while _t_below(high, freedom) < p:
+        high *= 2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_below(middle, freedom) < p else (low, middle)
+    return (low + high) / 2
+
+
+def _t_below(t: float, freedom: int) -> float:
+    """P(T <= t) for whole degrees of freedom, as a finite sum (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    if freedom == 1:
+        total = 0.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine * cosine * (k - 1) / k
+        total += term
+    inside = (angle + sine * total) * 2 / math.pi if odd else sine * total
+    return (1 + inside) / 2

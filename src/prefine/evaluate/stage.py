@@ -8,9 +8,10 @@ from typing import Any
 
 from prefine.durable import write_json
 from prefine.errors import PrefineError, nearest
-from prefine.evaluate.comparison import MODES, compare, siblings
+from prefine.evaluate.comparison import MODES, adjust, compare, differences, siblings
 from prefine.evaluate.cooled import match_diversity
 from prefine.evaluate.divergence import kl, reward_accuracy
+from prefine.evaluate.judged import stage as judged
 from prefine.evaluate.metrics.base import Rows
 from prefine.evaluate.prompts import asked_ids, held_out, load
 from prefine.evaluate.rows import write_rows
@@ -20,7 +21,7 @@ from prefine.evaluate.tasks import harness
 from prefine.evaluate.tasks.stage import task_results
 from prefine.progress import Progress
 from prefine.recipe import Evaluate, Model, Recipe
-from prefine.registry import metrics
+from prefine.registry import metrics, objectives
 from prefine.rundir import Counts, RunDir, StageDir
 from prefine.schema import Group, digest
 
@@ -94,6 +95,7 @@ class Evaluation:
         )
         self.metrics = build(self.section.metrics, self.groups)
         self.win_by = self._win_by()
+        self.benchmarks = judged.build(self.section.benchmarks)
         self.task_manager = harness.check(self.section.tasks) if self.section.tasks else None
 
     @property
@@ -121,9 +123,11 @@ class Evaluation:
             name: {mode: self._summary(a) for mode, a in modes.items()} for name, modes in self.answers.items()
         }
         out["win"] = self._wins()
+        out["differences"] = self._differences()
         if out["cooled_start"] and self.win_by:
             out["cooled_start"] |= self._compare(self.answers["cooled_start"]["sample"], "sample")
         out["tasks"] = self._tasks()
+        out["benchmarks"] = self._benchmarks()
         out["absent"] = self.absent
         return out
 
@@ -202,10 +206,18 @@ class Evaluation:
             overlong=self.recipe.train.overlong if self.recipe.train else "drop",
             plain_text=self.recipe.data.plain_text,
             progress=self.progress,
+            beta=self._beta(),
         )
         if found is None:
             self.absent["reward_accuracy"] = "there are no held-out pairs"
         return found
+
+    def _beta(self) -> float | None:
+        """What turns log-ratios into implicit rewards; None for objectives whose reward is none."""
+        block = objectives.check(self.recipe.train.objective) if self.recipe.train else {}
+        beta = block.get("beta")
+        needs_reference = block and objectives.find(str(block["name"])).attributes.get("needs_reference")
+        return float(beta) if needs_reference and isinstance(beta, (int, float)) else None
 
     def _cooled_start(self) -> dict[str, Any] | None:
         """The temperature that matches the trained model's diversity; the start's answers at it join `answers`."""
@@ -252,6 +264,22 @@ class Evaluation:
         section = self.section.tasks
         if section is None:
             return None
+        return {
+            role: task_results(self.run, self.models, name, spec, section, self.task_manager, self.progress)
+            for role, (name, spec) in self._asked().items()
+        }
+
+    def _benchmarks(self) -> dict[str, Any] | None:
+        """Judged benchmarks by name, and in each the models but the start, unless it is the one that is evaluated."""
+        if not self.benchmarks:
+            return None
+        models = {role: m for role, m in self._asked().items() if role != "start" or not self.train}
+        return judged.benchmark_results(
+            self.benchmarks, models, self.start, self.sampling, self.recipe, self.folder.path, self.progress
+        )
+
+    def _asked(self) -> dict[str, tuple[str, Model]]:
+        """By role, as in `models`, the name of each model and where it is."""
         asked = {"model": (self.name, self.trained)} if self.train else {}
         asked["start"] = ("start", self.start)
         taken = {"model", "start", "cooled_start", self.name}
@@ -259,10 +287,7 @@ class Evaluation:
             name = unused_name(path, taken)
             taken.add(name)
             asked[name] = (name, self._model(path))
-        return {
-            role: task_results(self.run, self.models, name, spec, section, self.task_manager, self.progress)
-            for role, (name, spec) in asked.items()
-        }
+        return asked
 
     def _wins(self) -> list[dict[str, Any]]:
         """Our model against the start, the runs of `against`, and the models of this directory evaluated before."""
@@ -276,7 +301,16 @@ class Evaluation:
         for key, modes in siblings(self.run, self._comparable(), self.train.key if self.train else None).items():
             found = [m for m in MODES if m in self.answers[self.ours]]
             wins += [{"mode": m, "train_key": key, **self._compare(modes[m], m)} for m in found]
+        adjust(wins)
         return wins
+
+    def _differences(self) -> list[dict[str, Any]]:
+        """Every model but the cooled start against the start, by each metric."""
+        models = {name: modes for name, modes in self.answers.items() if name != "cooled_start"}
+        if len(models) < 2:
+            return []
+        names = [m.name for m in self.metrics]
+        return differences(models, "start", self.groups, names, seed=self.recipe.seed)
 
     def _compare(self, theirs: Answers, mode: str) -> dict[str, Any]:
         ours = self.answers[self.ours][mode]

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: curves over steps, intervals around 50 %, quality against compute.
+"""Charts as inline SVG: curves over steps, intervals around 50 %.
 
 Every chart carries its points as data for the page's hover line. Colors are CSS variables, so one picture serves light
 and dark pages; runs also differ by the shape of their dots.
@@ -54,16 +54,6 @@ class IntervalRow:
     first: bool = False
 
 
-@dataclass
-class Spot:
-    """A point of the compute chart: cost on x, a share with its interval on y."""
-
-    label: str
-    color: int | None
-    x: float
-    y: Interval
-
-
 def line_chart(
     series: Sequence[Series],
     *,
@@ -80,7 +70,7 @@ def line_chart(
     x = Scale(min(0.0, *xs), max(xs), LEFT, WIDTH - RIGHT)
     y = Scale(low, high, HEIGHT - BOTTOM, TOP)
     shown = (lambda v: percent(v)) if as_percent else number
-    out = [_frame(x, y, x_label, as_percent=as_percent)]
+    out = [frame(x, y, x_label, as_percent=as_percent)]
     for s in drawn:
         if s.band:
             edge = [f"{x(b[0]):g},{y(b[2]):g}" for b in s.band] + [f"{x(b[0]):g},{y(b[1]):g}" for b in s.band[::-1]]
@@ -108,18 +98,21 @@ def line_chart(
         for s in drawn
         if s.dots
     ]
-    return _svg(out, name, HEIGHT, {"x": x_label, "series": hover})
+    return svg(out, name, HEIGHT, {"x": x_label, "series": hover})
 
 
-def interval_chart(rows: Sequence[IntervalRow], *, name: str, reference: float = 0.5) -> Markup:
-    """Win rates with intervals, one row each, around a line at 50 %; the seeds of a row lie below each other.
+def interval_chart(
+    rows: Sequence[IntervalRow], *, name: str, reference: float = 0.5, as_percent: bool = True
+) -> Markup:
+    """Shares with intervals, one row each, around a line at `reference`; the seeds of a row lie below each other.
 
     Made of boxes rather than one picture, so that its text keeps its size on a narrow screen.
     """
     values = [v for r in rows for i in r.intervals for v in (i.value, i.low, i.high) if v is not None]
     low, high = span([*values, reference], margin=0.08)
-    x = Scale(max(low, -0.02), min(high, 1.02), 0, 100)
+    x = Scale(max(low, -0.02 if as_percent else -1.02), min(high, 1.02), 0, 100)
     steps = ticks(x.low, x.high, 6)
+    gap = steps[1] - steps[0] if len(steps) > 1 else 1.0
     lines = "".join(f'<i class="grid" style="left:{x(t):g}%"></i>' for t in steps)
     lines += f'<i class="reference" style="left:{x(reference):g}%"></i>'
     out = []
@@ -131,7 +124,9 @@ def interval_chart(rows: Sequence[IntervalRow], *, name: str, reference: float =
             f'<span class="track" style="height:{tall}px">{lines}{seeds}</span>'
             f'<span class="value">{escape(row.text)}</span></div>'
         )
-    axis = "".join(f'<span style="left:{x(t):g}%">{percent(t, 0)}</span>' for t in steps)
+    axis = "".join(
+        f'<span style="left:{x(t):g}%">{percent(t, 0) if as_percent else tick_text(t, gap)}</span>' for t in steps
+    )
     out.append(f'<div class="interval axis"><span></span><span class="track">{axis}</span><span></span></div>')
     return Markup(f'<div class="intervals" role="img" aria-label="{escape(name)}">{"".join(out)}</div>')
 
@@ -149,49 +144,6 @@ def _interval(interval: Interval, x: Scale, row: IntervalRow, index: int, count:
     )
 
 
-def compute_chart(
-    spots: Sequence[Spot], *, name: str, x_label: str, y_label: str, reference: float | None = 0.5
-) -> Markup:
-    """Quality (a share with its interval) against cost, the cost axis from zero."""
-    values = [v for s in spots for v in (s.y.value, s.y.low, s.y.high) if v is not None]
-    low, high = span([*values, *([reference] if reference is not None else [])], margin=0.12)
-    x = Scale(0.0, max(s.x for s in spots) * 1.08 or 1.0, LEFT, WIDTH - RIGHT)
-    y = Scale(low, high, HEIGHT - BOTTOM, TOP)
-    out = [_frame(x, y, x_label, as_percent=True)]
-    if reference is not None:
-        out.append(line(x.start, y(reference), x.end, y(reference), "reference"))
-    for s in spots:
-        px = x(s.x)
-        out.append(f"<g><title>{escape(f'{s.label}: {s.y.note}')}</title>")
-        if s.y.low is not None and s.y.high is not None:
-            out.append(line(px, y(s.y.low), px, y(s.y.high), "whisker", f' style="stroke:{color(s.color)}"'))
-        out.append(marker(px, y(s.y.value), s.color) + "</g>")
-    out += _names(spots, x, y)
-    hover = [
-        {"label": s.label, "color": color(s.color), "points": [[x(s.x), y(s.y.value), number(s.x), s.y.note]]}
-        for s in spots
-    ]
-    return _svg(out, f"{name}; {y_label} against {x_label}", HEIGHT, {"x": x_label, "series": hover, "near": True})
-
-
-def _names(spots: Sequence[Spot], x: Scale, y: Scale) -> list[str]:
-    """The name of each group of spots over its highest bar; one that would touch another stands below, or lower."""
-    groups: dict[str, list[Spot]] = {}
-    for s in spots:
-        groups.setdefault(s.label, []).append(s)
-    placed: list[tuple[float, float]] = []
-    out = []
-    for label, same in sorted(groups.items(), key=lambda g: min(s.x for s in g[1])):
-        middle = sum(x(s.x) for s in same) / len(same)
-        top = min(y(s.y.value if s.y.high is None else s.y.high) for s in same) - 7
-        below = max(y(s.y.value if s.y.low is None else s.y.low) for s in same) + LABEL_GAP + 6
-        while any(abs(middle - px) < 7 * len(label) and abs(top - py) < LABEL_GAP for px, py in placed):
-            top = max(below, top + LABEL_GAP)
-        placed.append((middle, top))
-        out.append(text(middle, top, label, anchor="middle", cls="name", extra=f' style="fill:{color(same[0].color)}"'))
-    return out
-
-
 def thin(points: list) -> list:
     """At most `MOST_POINTS` points, evenly spread, the last one always among them."""
     if len(points) <= MOST_POINTS:
@@ -200,7 +152,7 @@ def thin(points: list) -> list:
     return [points[round(i * step)] for i in range(MOST_POINTS)]
 
 
-def _frame(x: Scale, y: Scale, x_label: str, *, as_percent: bool) -> str:
+def frame(x: Scale, y: Scale, x_label: str, *, as_percent: bool) -> str:
     """Grid, ticks and the name of the x axis."""
     out = []
     rows, columns = ticks(y.low, y.high, 5), ticks(x.low, x.high, 5)
@@ -217,7 +169,8 @@ def _frame(x: Scale, y: Scale, x_label: str, *, as_percent: bool) -> str:
     return "".join(out)
 
 
-def _svg(parts: list[str], name: str, height: float, hover: dict | None, *, width: float = WIDTH) -> Markup:
+def svg(parts: list[str], name: str, height: float, hover: dict | None, *, width: float = WIDTH) -> Markup:
+    """The picture with its text alternative, and the points that the page's hover line shows."""
     data = f' data-hover="{escape(json.dumps(hover, ensure_ascii=False))}"' if hover else ""
     return Markup(
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(name)}" class="chart"{data}>'

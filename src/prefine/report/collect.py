@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefine.errors import PrefineError
+from prefine.report.judges import Judges, judges_of
+from prefine.report.naming import name_runs, notes
+from prefine.report.sources import sources_of
 from prefine.rundir import RunDir, StageDir
 from prefine.schema import Group
 
@@ -34,6 +36,10 @@ class Run:
     lineage: list[str]
     log: list[dict[str, Any]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
+    model: Path | None = None
+    """The folder of its weights, where something was trained."""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """Where the rows behind it came from, and under which licenses."""
 
     @property
     def objective(self) -> str | None:
@@ -56,6 +62,7 @@ class Collection:
     versions: dict[str, str]
     recipes: dict[str, str]
     paths: list[Path]
+    judges: Judges = field(default_factory=Judges)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -77,6 +84,7 @@ def collect(runs: RunDir | Path | Sequence[RunDir | Path]) -> Collection:
     found: list[Run] = []
     counts: list[dict[str, Any]] = []
     recipes: dict[str, str] = {}
+    judges = Judges()
     for folder in folders:
         if not folder.path.is_dir():
             raise PrefineError(f"there is no run directory {folder.path}")
@@ -84,14 +92,15 @@ def collect(runs: RunDir | Path | Sequence[RunDir | Path]) -> Collection:
         here = _runs(folder, results)
         found += here
         counts += _counts(folder, results, here)
+        judges.add(judges_of(folder.path, [results[k][1] for k in _behind(here)]))
         for file in sorted(folder.path.glob("recipe*.yaml")):
             recipes[str(file)] = file.read_text()
     if not found:
         names = ", ".join(str(f.path) for f in folders)
         raise PrefineError(f"{names} has no finished evaluation; run 'prefine evaluate' first")
-    _name(found)
+    name_runs(found)
     versions = {k: v for run in found for k, v in (run.train.get("versions") or run.evaluated["versions"]).items()}
-    return Collection(found, counts, versions, recipes, [f.path for f in folders], _notes(found))
+    return Collection(found, counts, versions, recipes, [f.path for f in folders], judges, notes(found))
 
 
 def _results(folder: RunDir) -> dict[str, tuple[StageDir, dict[str, Any]]]:
@@ -126,6 +135,8 @@ def _runs(folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]]) -
             lineage=lineage,
             log=read_log(place),
             groups=list(result.groups()),
+            model=place.path / "model" if place and (place.path / "model").is_dir() else None,
+            sources=sources_of([results[k] for k in lineage]),
         )
     return sorted(newest.values(), key=lambda r: (r.train.get("created", ""), r.label))
 
@@ -166,12 +177,17 @@ def _counts(
     folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]], runs: Iterable[Run]
 ) -> list[dict[str, Any]]:
     """Row counts of the stages that the runs descend from."""
-    wanted = {key for run in runs for key in run.lineage}
+    wanted = set(_behind(runs))
     return [
         _count(folder, result.stage, result, manifest)
         for key, (result, manifest) in results.items()
         if key in wanted and manifest.get("counts")
     ]
+
+
+def _behind(runs: Iterable[Run]) -> list[str]:
+    """The keys of everything that the runs were made from, each once."""
+    return list(dict.fromkeys(key for run in runs for key in run.lineage))
 
 
 def _count(folder: RunDir, stage: str, result: StageDir, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -185,66 +201,8 @@ def _count(folder: RunDir, stage: str, result: StageDir, manifest: dict[str, Any
         "dropped": counts.get("dropped") or {},
         "extra": counts.get("extra") or {},
         "seconds": manifest.get("seconds"),
+        "steps": [
+            {k: step.get(k) for k in ("step", "rows_in", "rows_out", "dropped")}
+            for step in (manifest.get("steps") or [] if stage == "data" else [])
+        ],
     }
-
-
-def _name(runs: list[Run]) -> None:
-    """Labels that tell the runs apart. Runs that differ in nothing but the seed are one method.
-
-    Runs of one name with other settings, or with one seed in several directories, are different methods.
-    """
-    for run in runs:
-        run.method = _without_seed(run.method, run.seed)
-    for same in _grouped(runs, lambda r: r.method).values():
-        differ = [k for k in differing(same) if not k.startswith("evaluate.") and not _is_seed(k)]
-        for run in same:
-            marks = ", ".join(f"{k.removeprefix('train.')}={run.settings.get(k)}" for k in differ[:3])
-            run.method = f"{run.method} ({marks})" if marks else run.method
-    for same in _grouped(runs, lambda r: r.method).values():
-        if len({r.seed for r in same}) < len(same) and len({r.folder for r in same}) > 1:
-            for run in same:
-                run.method = f"{run.folder}/{run.method}"
-    for method, same in _grouped(runs, lambda r: r.method).items():
-        for run in same:
-            alone = sum(r.seed == run.seed for r in same) == 1
-            run.label = (
-                method if len(same) == 1 else f"{method}, seed {run.seed}" if alone else f"{method}, {run.key[:6]}"
-            )
-
-
-def _grouped(runs: list[Run], by: Callable[[Run], str]) -> dict[str, list[Run]]:
-    out: dict[str, list[Run]] = {}
-    for run in runs:
-        out.setdefault(by(run), []).append(run)
-    return out
-
-
-def _is_seed(key: str) -> bool:
-    return key.rpartition(".")[2] == "seed"
-
-
-def _without_seed(name: str, seed: int | None) -> str:
-    """`dpo` for `dpo-1` or `dpo_seed1` when 1 is the seed; any other name as it is."""
-    return re.sub(rf"[-_.+ ]+(seed)?[-_. ]*{seed}$", "", name) or name if seed is not None else name
-
-
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The settings that are not the same in all runs; one that a run lacks differs from one that is null there."""
-    keys = sorted({k for r in runs for k in r.settings})
-    return [
-        k for k in keys if len({(k in r.settings, json.dumps(r.settings.get(k), sort_keys=True)) for r in runs}) > 1
-    ]
-
-
-def _notes(runs: list[Run]) -> list[str]:
-    """What stands in the way of comparing the runs with each other."""
-    out = []
-    if len({r.scores.get("comparable") for r in runs}) > 1:
-        out.append(
-            "The runs were not all evaluated on the same prompts with the same sampling: compare them with care."
-        )
-    starts = _grouped(runs, lambda r: str(r.scores.get("start")))
-    if len(starts) > 1:
-        parts = "; ".join(f"{', '.join(r.label for r in same)} from {start}" for start, same in starts.items())
-        out.append(f"The runs have different start models, and a win rate is against a run's own start: {parts}.")
-    return out

@@ -1,13 +1,16 @@
 "use strict";
+document.documentElement.classList.add("scripted");
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   for (const [i, head] of [...table.tHead.rows[0].cells].entries()) {
     const button = document.createElement("button");
+    button.type = "button";
     button.append(...head.childNodes);
+    head.setAttribute("aria-sort", "none");
     head.append(button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") !== "descending";
-      for (const h of table.tHead.rows[0].cells) h.removeAttribute("aria-sort");
+      for (const h of table.tHead.rows[0].cells) h.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const value = (row) => {
         const cell = row.cells[i];
@@ -72,19 +75,28 @@ for (const chart of document.querySelectorAll("svg[data-hover]")) {
 const cards = document.getElementById("cards");
 if (cards) {
   const drawn = [...cards.children];
+  const text = new Map(drawn.map((card) => [card, card.textContent.toLowerCase()]));
   const field = (id) => document.getElementById(id)?.value ?? "";
   const refresh = () => {
     const family = field("family"), wanted = field("contains").toLowerCase(), order = field("order");
+    const variant = field("variant"), winner = field("winner");
     const gain = (card) => Number(card.dataset.gain.split(" ")[Number(order.slice(1))]) * (order[0] === "+" ? -1 : 1);
     cards.append(...(order ? [...drawn].sort((a, b) => gain(a) - gain(b)) : drawn));
     let shown = 0;
     for (const card of drawn) {
-      card.hidden = (family && card.dataset.family !== family) || !card.textContent.toLowerCase().includes(wanted);
+      card.hidden = (family && card.dataset.family !== family) || (winner && card.dataset.winner !== winner)
+        || !text.get(card).includes(wanted);
       shown += card.hidden ? 0 : 1;
+      for (const answer of card.querySelectorAll(".answer")) {
+        const model = answer.dataset.model;
+        answer.hidden = variant !== "" && model !== variant && model !== "start";
+      }
     }
     document.getElementById("matches").textContent = shown === drawn.length ? "" : `${shown} of ${drawn.length}`;
   };
-  for (const id of ["family", "contains", "order"]) document.getElementById(id)?.addEventListener("input", refresh);
+  for (const id of ["variant", "winner", "family", "contains", "order"]) {
+    document.getElementById(id)?.addEventListener("input", refresh);
+  }
   document.querySelector("form.filters").addEventListener("submit", (event) => event.preventDefault());
   refresh();
 }

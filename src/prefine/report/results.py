@@ -1,14 +1,19 @@
-"""The numbers of a report as data: results.json (docs/results_schema.md) and results.md."""
+"""The numbers of a report as data: results.json, whose keys docs/results_schema.md explains."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from prefine.report.answer import answer
+from prefine.report.cautions import warnings
+from prefine.report.collapse import collapse
 from prefine.report.collect import Collection, Run
-from prefine.report.svg import DASH, number, percent
+from prefine.report.comparisons import comparisons, method_seeds
+from prefine.report.sources import merged
 
 SCHEMA_VERSION = 1
 MODES = {"greedy": "greedy", "t1": "sample"}
@@ -19,18 +24,25 @@ EMPTY = {"value": None, "low": None, "high": None, "n": 0}
 def results(found: Collection, title: str | None = None) -> dict[str, Any]:
     """Everything measured, with one entry per trained model; what was not measured is null."""
     runs = [run_result(run) for run in found.runs]
-    return {
+    seeds = method_seeds(found)
+    data: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "run": " + ".join(p.name for p in found.paths),
         "title": title,
         "start": start_result(found.runs),
         "runs": runs,
-        "methods": [method_result(name, rows, runs) for name, rows in found.methods.items()],
+        "methods": [
+            {**method_result(name, rows, runs), "over_seeds": seeds.get(name)} for name, rows in found.methods.items()
+        ],
+        "comparisons": comparisons(found),
+        "judges": found.judges.as_dict(),
+        "sources": merged(run.sources for run in found.runs),
         "counts": found.counts,
         "versions": found.versions,
         "notes": found.notes,
     }
+    return {**data, "answer": asdict(answer(data)), "warnings": warnings(data)}
 
 
 def run_result(run: Run) -> dict[str, Any]:
@@ -43,6 +55,7 @@ def run_result(run: Run) -> dict[str, Any]:
         "name": run.label,
         "method": run.method,
         "objective": run.objective,
+        "start": scores.get("start"),
         "seed": run.seed,
         "key": run.key,
         "win_rate": win(scores, "greedy"),
@@ -53,13 +66,22 @@ def run_result(run: Run) -> dict[str, Any]:
         "metrics": {name: m["metrics"] for name, mode in MODES.items() if (m := modes.get(mode))},
         "length": {name: length(modes.get(mode), start.get(mode)) for name, mode in MODES.items()},
         "kl": kl and {**trim(kl), "per_token": kl.get("per_token"), "temperature": kl.get("temperature")},
+        "corpus": {name: modes[mode].get("corpus") or {} for name, mode in MODES.items() if mode in modes},
+        "differences": [d for d in scores.get("differences") or [] if d["model"] == run.role],
+        "signatures": scores.get("metrics") or {},
+        "tasks": (scores.get("tasks") or {}).get(run.role),
+        "benchmarks": benchmarks(scores, run.role),
         "distinct": (modes.get("sample") or {}).get("distinct"),
         "truncated": (modes.get("greedy") or {}).get("truncated"),
         "reward_accuracy": reward and {**trim(reward), **{k: reward[k] for k in ("pairs", "ties", "margin", "by")}},
+        "calibration": (reward or {}).get("calibration"),
+        "collapse": collapse(run),
         "prompts": scores.get("prompts"),
         "sampling": scores.get("sampling"),
         "seconds": train.get("train_seconds", train.get("seconds")),
         "stage_seconds": train.get("seconds"),
+        "processes": train.get("processes", 1) if train else None,
+        "device_hours": device_hours(train),
         "peak_memory_mb": train.get("peak_memory_mb"),
         "tokens": train.get("tokens"),
         "steps": train.get("steps"),
@@ -82,8 +104,26 @@ def start_result(runs: Sequence[Run]) -> dict[str, Any] | None:
                 "metrics": {name: m["metrics"] for name, mode in MODES.items() if (m := modes.get(mode))},
                 "length": {name: length(modes.get(mode), None) for name, mode in MODES.items()},
                 "distinct": (modes.get("sample") or {}).get("distinct"),
+                "corpus": {name: modes[mode].get("corpus") or {} for name, mode in MODES.items() if mode in modes},
+                "tasks": (run.scores.get("tasks") or {}).get("start"),
             }
     return None
+
+
+def benchmarks(scores: dict[str, Any], role: str) -> dict[str, Any] | None:
+    """By judged benchmark its facts and, under `scores`, the line of one model; None where there is none."""
+    found = {
+        name: {**{k: v for k, v in told.items() if k != "models"}, "scores": told["models"][role]}
+        for name, told in (scores.get("benchmarks") or {}).items()
+        if role in told["models"]
+    }
+    return found or None
+
+
+def device_hours(train: dict[str, Any]) -> float | None:
+    """Seconds in optimizer steps times the devices that took part, as hours; of a GPU or a CPU, as `device` says."""
+    seconds = train.get("train_seconds", train.get("seconds"))
+    return None if seconds is None else seconds * train.get("processes", 1) / 3600
 
 
 def method_result(name: str, rows: list[Run], runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,7 +132,7 @@ def method_result(name: str, rows: list[Run], runs: list[dict[str, Any]]) -> dic
     out: dict[str, Any] = {"name": name, "seeds": [r.seed for r in rows]}
     for key in ("win_rate", "win_rate_t1", "cooled_start", "kl", "reward_accuracy"):
         out[key] = spread([r[key]["value"] for r in mine if r[key] and r[key].get("value") is not None])
-    for key in ("seconds", "peak_memory_mb", "tokens", "distinct"):
+    for key in ("seconds", "device_hours", "peak_memory_mb", "tokens", "distinct"):
         out[key] = spread([r[key] for r in mine if r[key] is not None])
     for mode in ("greedy", "t1"):
         out[f"gold_{mode}"] = spread([r["gold"][mode]["value"] for r in mine if r["gold"] and r["gold"][mode]])
@@ -153,67 +193,3 @@ def length(mode: dict[str, Any] | None, start: dict[str, Any] | None) -> dict[st
 def trim(estimate: dict[str, Any]) -> dict[str, Any]:
     """Value, interval and number of prompts of an estimate."""
     return {k: estimate.get(k) for k in EMPTY}
-
-
-def markdown(data: dict[str, Any]) -> str:
-    """The results as a Markdown table, intervals in brackets; columns of what was not measured are left out."""
-    rows = [_columns(run) for run in data["runs"]]
-    first = [{"model": "start", **_quality(data["start"])}] if data["start"] else []
-    shown = [c for c in rows[0] if any(row[c] != DASH for row in rows)]
-    lines = [shown, ["---"] + ["---:"] * (len(shown) - 1)]
-    lines += [[row.get(c, "") for c in shown] for row in first + rows]
-    table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([f"# {data['title'] or data['run']}", "", *table, "", *_seed_lines(data)]) + "\n"
-
-
-def _columns(run: dict[str, Any]) -> dict[str, str]:
-    """A run's row of the Markdown table."""
-    return {
-        "model": run["name"].replace("|", "/"),
-        "win, greedy": interval_text(run["win_rate"]),
-        "win, T=1": interval_text(run["win_rate_t1"]),
-        "vs cooled start": interval_text(run["cooled_start"]),
-        **_quality(run),
-        "KL": interval_text(run["kl"], as_percent=False),
-        "reward accuracy": interval_text(run["reward_accuracy"]),
-        "seconds": number(run["seconds"]) if run["seconds"] is not None else DASH,
-    }
-
-
-def _quality(entry: dict[str, Any]) -> dict[str, str]:
-    """Gold and words of a run or of the start."""
-    scores, words = entry["gold"] or {}, entry["length"]["t1"] or entry["length"]["greedy"] or {}
-    return {
-        "gold, greedy": interval_text(scores.get("greedy"), as_percent=False),
-        "gold, T=1": interval_text(scores.get("t1"), as_percent=False),
-        "words": number(words["words"]["value"]) if words and words["words"]["value"] is not None else DASH,
-    }
-
-
-def _seed_lines(data: dict[str, Any]) -> list[str]:
-    """Mean and standard deviation over seeds, for methods with several."""
-    out = []
-    for method in data["methods"]:
-        won = method["win_rate"]
-        if won and won["n"] > 1:
-            out.append(f"{method['name']}: win rate, greedy, {spread_text(won)} over {won['n']} seeds")
-    return out
-
-
-def interval_text(estimate: dict[str, Any] | None, *, as_percent: bool = True) -> str:
-    """`56.2 % [53.0, 59.4]`, or `.562 [.530, .594]` for a metric; a dash where nothing was measured."""
-    if not estimate or estimate.get("value") is None:
-        return DASH
-    if as_percent:
-        shown, bound = percent(estimate["value"]), lambda v: f"{100 * v:.1f}"
-    else:
-        shown, bound = number(estimate["value"]), number
-    if estimate.get("low") is None or estimate.get("high") is None:
-        return shown
-    return f"{shown} [{bound(estimate['low'])}, {bound(estimate['high'])}]"
-
-
-def spread_text(value: dict[str, Any]) -> str:
-    """`56.2 % ± 1.1` for a share over seeds."""
-    sd = f" ± {100 * value['sd']:.1f}" if value["sd"] is not None else ""
-    return percent(value["mean"]) + sd

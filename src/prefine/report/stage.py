@@ -1,4 +1,4 @@
-"""The stage `report`: one HTML page, results.json and results.md from the files of finished runs."""
+"""The stage `report`: one HTML page, results.json, results.md and model cards from the files of finished runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefine.durable import write_bytes, write_json
+from prefine.report.cards import write_cards
 from prefine.report.collect import collect
+from prefine.report.markdown import markdown
 from prefine.report.page import page
-from prefine.report.results import markdown, results
+from prefine.report.results import results
 from prefine.rundir import RunDir
 
 NUM_EXAMPLES = 24
@@ -23,11 +25,13 @@ def build(
 ) -> Path:
     """Write the page to `out`, with results.json and results.md beside it, and return `out`.
 
-    `run` is a run directory or several, whose models then stand on one page. Every evaluated model is shown.
+    `run` is a run directory or several, whose models then stand on one page. Every evaluated model is shown, and gets a
+    card in its folder.
     """
     found = collect(run)
     data = results(found, title)
     write_json(out.parent / "results.json", data)
     write_bytes(out.parent / "results.md", markdown(data).encode())
     write_bytes(out, page(found, data, num_examples=num_examples).encode())
+    write_cards(found, data)
     return out

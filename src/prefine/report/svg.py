@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from markupsafe import Markup
+
 COLORS = 8
 """Colors per page; the page's style sheet gives `--run-0` ... and their dark variants, runs beyond take them again."""
 
@@ -103,6 +105,11 @@ def marker(x: float, y: float, index: int | None, *, hollow: bool = False, size:
     }[shape]
     path = " ".join(f"{x + dx * size * 0.9:.2f},{y + dy * size * 0.9:.2f}" for dx, dy in corners)
     return f'<polygon points="{path}" {paint}/>'
+
+
+def dot(index: int | None) -> Markup:
+    """A method's marker for tables and legends."""
+    return Markup(f'<svg class="dot-mark" viewBox="0 0 14 14" aria-hidden="true">{marker(7, 7, index, size=5)}</svg>')
 
 
 def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

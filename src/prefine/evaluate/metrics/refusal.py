@@ -14,8 +14,8 @@ from prefine.schema import Group
 class Refusal(Metric):
     """1 for a response that refuses, 0 for another; its mean is the refusal rate. It decides no win rate.
 
-    Formula: a usual English phrase of refusal in at most 60 words, as the cleaner `flags` finds it; with pattern, that
-    regular expression anywhere in the response, without regard to case
+    Formula: a usual phrase of refusal in English, German, French, Spanish or Chinese in at most 60 words, as the
+    cleaner `flags` finds it; with pattern, that regular expression anywhere in the response, without regard to case
     Defaults: pattern: null; other languages need one of their own
     Needs: nothing
     """

@@ -1,0 +1,155 @@
+"""The results as tables for papers: the best in bold, intervals in brackets, marks for what is certain, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prefine.report.answer import CERTAIN, START, answer
+from prefine.report.phrases import interval_text, spread_text
+from prefine.report.svg import DASH, number
+from prefine.report.text import plain
+
+BETTER = "\u2021"
+LIKE_BEST = "\u2020"
+
+
+@dataclass
+class Column:
+    """A column of values by row; the best one is set in bold where more (or less) is better."""
+
+    head: str
+    cells: list[str]
+    values: list[float | None]
+    higher: bool | None = None
+
+    def lines(self) -> list[str]:
+        """The cells with the best of them in bold. The first row, the start, is in no competition."""
+        known = [v for v in self.values[1:] if v is not None]
+        best = (max(known) if self.higher else min(known)) if known and self.higher is not None else None
+        rivals = sum(v == best for v in known)
+        return [
+            f"**{c}**" if i and best is not None and v == best and rivals < len(known) else c
+            for i, (c, v) in enumerate(zip(self.cells, self.values, strict=True))
+        ]
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """results.md: the answer, the main table, one of all metrics where there are more, seeds, and what marks mean."""
+    title = plain(data["title"] or data["run"])
+    said = answer(data)
+    parts = [f"# {title}", " ".join([said.headline, *said.lines]), _table(data, _main(data))]
+    if more := _metrics(data):
+        parts.append(_table(data, more))
+    parts += [line for line in (_seeds(data), _legend(data)) if line]
+    return "\n\n".join(parts) + "\n"
+
+
+def _entries(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The start, empty where it was not measured, and the runs."""
+    return [data["start"] or {}, *data["runs"]]
+
+
+def _table(data: dict[str, Any], columns: Sequence[Column]) -> str:
+    """Columns side by side; those with nothing in them are left out, the start as well where it has nothing."""
+    kept = [c for c in columns if any(cell not in (DASH, "") for cell in c.cells)]
+    names = ["start", *(plain(r["name"]).replace("|", "/") for r in data["runs"])]
+    rows = [list(row) for row in zip(names, *(c.lines() for c in kept), strict=True)]
+    if not data["start"]:
+        rows = rows[1:]
+    lines = [["model", *(c.head.replace("|", "/") for c in kept)], ["---"] + ["---:"] * len(kept), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _main(data: dict[str, Any]) -> list[Column]:
+    """Win rates, score, length, distance, accuracy, cost."""
+    runs = data["runs"]
+    first = {c["a"]: c for c in data["comparisons"] if c["b"] == START}
+    pairs = {frozenset((c["a"], c["b"])): c for c in data["comparisons"] if c["b"] != START}
+    best = answer(data).method
+
+    def mark(run: dict[str, Any]) -> str:
+        """What is certain of the method's greedy win rate."""
+        against = first.get(run["method"])
+        rival = pairs.get(frozenset((run["method"], best)))
+        out = BETTER if against and against["win_rate"]["adjusted"] < CERTAIN else ""
+        return out + (LIKE_BEST if rival and rival["win_rate"]["adjusted"] >= CERTAIN else "")
+
+    def shares(head: str, key: str, marked: bool = False) -> Column:
+        cells = [interval_text(r[key]) + (mark(r) if marked and r[key] else "") for r in runs]
+        return Column(head, ["", *cells], [None, *(_value(r[key]) for r in runs)], True)
+
+    metric = next((r["gold"]["metric"] for r in runs if r["gold"]), "score")
+    return [
+        shares("win, greedy", "win_rate", marked=True),
+        shares("win, T=1", "win_rate_t1"),
+        shares("vs cooled start", "cooled_start"),
+        _estimates(f"{metric}, greedy", [(e.get("gold") or {}).get("greedy") for e in _entries(data)], True),
+        _estimates(f"{metric}, T=1", [(e.get("gold") or {}).get("t1") for e in _entries(data)], True),
+        _plain("words", [_words(e) for e in _entries(data)]),
+        _estimates("KL", [None, *(r["kl"] for r in runs)], None),
+        shares("reward accuracy", "reward_accuracy"),
+        _plain("seconds", [None, *(r["seconds"] for r in runs)]),
+    ]
+
+
+def _metrics(data: dict[str, Any]) -> list[Column]:
+    """Metrics beside the deciding one, of responses and of corpora, and task benchmarks."""
+    runs, entries = data["runs"], _entries(data)
+    deciding = next((r["gold"]["metric"] for r in runs if r["gold"]), None)
+    out = []
+    for group, where in (("metrics", "greedy"), ("corpus", "greedy")):
+        found = [(e.get(group) or {}).get(where) or {} for e in entries]
+        for name in dict.fromkeys(n for f in found for n in f if group == "corpus" or n != deciding):
+            way = next(
+                (w for r in runs if (w := (r["signatures"].get(name) or {}).get("higher_is_better")) is not None), None
+            )
+            head = f"{name}, corpus" if group == "corpus" else name
+            out.append(_estimates(head, [f.get(name) for f in found], way))
+    tasks = [e.get("tasks") or {} for e in entries]
+    for name in dict.fromkeys(n for t in tasks for n in t):
+        found = [t.get(name) for t in tasks]
+        out.append(Column(name, [interval_text(f) for f in found], [_value(f) for f in found], True))
+    return out
+
+
+def _value(found: dict[str, Any] | None) -> float | None:
+    return (found or {}).get("value")
+
+
+def _estimates(head: str, found: Sequence[dict[str, Any] | None], higher: bool | None) -> Column:
+    return Column(head, [interval_text(f, as_percent=False) for f in found], [_value(f) for f in found], higher)
+
+
+def _plain(head: str, values: Sequence[float | None]) -> Column:
+    return Column(head, [DASH if v is None else number(v) for v in values], list(values))
+
+
+def _words(entry: dict[str, Any]) -> float | None:
+    lengths = entry.get("length") or {}
+    return ((lengths.get("t1") or lengths.get("greedy") or {}).get("words") or {}).get("value")
+
+
+def _seeds(data: dict[str, Any]) -> str:
+    """Mean and standard deviation over seeds, for methods with several."""
+    several = [m for m in data["methods"] if m["win_rate"] and m["win_rate"]["n"] > 1]
+    return "\n".join(
+        f"- {m['name']}: win rate, greedy, {spread_text(m['win_rate'])} over {m['win_rate']['n']} seeds"
+        for m in several
+    )
+
+
+def _legend(data: dict[str, Any]) -> str:
+    """What brackets, bold and marks mean, as far as they occur."""
+    said = ["Brackets: 95 % intervals over prompts."]
+    if len(data["runs"]) > 1:
+        said.append("Bold: the best of its column.")
+    if data["comparisons"]:
+        said.append(f"{BETTER} differs from the start (p < {CERTAIN:g}, Holm).")
+        if len(data["methods"]) > 1:
+            said.append(f"{LIKE_BEST} cannot be told from the best method head to head (p ≥ {CERTAIN:g}, Holm).")
+        sizes = [c["win_rate"]["detectable"] for c in data["comparisons"] if c["win_rate"]["detectable"]]
+        if sizes:
+            said.append(f"Smallest difference found four times in five: {100 * max(sizes):.1f} points of a win rate.")
+    return " ".join(said)

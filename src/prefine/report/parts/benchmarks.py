@@ -1,0 +1,77 @@
+"""Judged benchmarks: scores with their intervals, under the judge that gave them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from prefine.report.html import Cell, Part, Report, cell, note, table
+from prefine.report.svg import number
+
+ORDER = 85
+SCORES = (
+    ("length_controlled_winrate", "length-controlled", "win rate, %", "lc_low", "lc_high"),
+    ("win_rate_adjusted", "win rate", "ties half, %", "low", "high"),
+    ("win_rate", "win rate", "%", "low", "high"),
+    ("score", "score", "", "low", "high"),
+    ("style_controlled", "style-controlled", "%", "style_controlled_low", "style_controlled_high"),
+    ("turn_1", "turn 1", "1 to 10", "", ""),
+    ("turn_2", "turn 2", "1 to 10", "", ""),
+)
+"""Key of a score, its name and unit, and the keys of its interval; a table has those that its benchmark gives."""
+COUNTS = (("n_parsed", "verdicts"), ("n_failed", "failed"), ("first_shown_wins", "first wins, %"))
+
+
+def part(report: Report) -> Part | None:
+    names = list(dict.fromkeys(name for r in report.runs for name in r["benchmarks"] or {}))
+    if not names:
+        return None
+    return Part("benchmarks", "Judged benchmarks", Markup("\n").join(_benchmark(report, name) for name in names))
+
+
+def _benchmark(report: Report, name: str) -> Markup:
+    lines = [(r, line) for r in report.runs for line in _lines((r["benchmarks"] or {}).get(name))]
+    shown = [s for s in SCORES if any(line.get(s[0]) is not None for _, line in lines)]
+    if any(s[0] == "win_rate_adjusted" for s in shown):
+        shown = [s for s in shown if s[0] != "win_rate"]
+    counts = [c for c in COUNTS if any(line.get(c[0]) is not None for _, line in lines)]
+    by_category = any(line.get("category") for _, line in lines)
+    rows = [
+        [
+            report.row(run),
+            *([str(line.get("category") or "all")] if by_category else []),
+            *(_score(line, key, low, high) for key, _, _, low, high in shown),
+            *(cell(line.get(key)) for key, _ in counts),
+        ]
+        for run, line in lines
+    ]
+    head: list[Any] = ["model", *(["category"] if by_category else []), *((n, unit) for _, n, unit, _, _ in shown)]
+    facts = next(r["benchmarks"][name] for r in report.runs if name in (r["benchmarks"] or {}))
+    notes = list(dict.fromkeys(text for _, line in lines for text in line.get("notes") or []))
+    judge = facts["judge"].get("judge") or facts["judge"].get("name") or facts["judge"].get("model") or "not named"
+    said = f"{facts['questions']} questions, judge {judge}, baseline {facts['baseline'] or 'none'}."
+    left = (1,) if by_category else ()
+    return (
+        Markup("<h3>{}</h3>").format(name)
+        + table([*head, *(c for _, c in counts)], rows, left=left)
+        + note(said, "Scores of different judges cannot be compared.", *notes)
+    )
+
+
+def _lines(found: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The lines of a model's table: one, or one for each category."""
+    if not found:
+        return []
+    line = found["scores"]
+    return [{**one, "notes": line.get("notes")} for one in line.get("by_category") or [line]]
+
+
+def _score(line: dict[str, Any], key: str, low: str, high: str) -> Cell:
+    value = line.get(key)
+    if value is None:
+        return cell(None)
+    text = Markup("<b>{}</b>").format(number(value))
+    if line.get(low) is not None and line.get(high) is not None:
+        text += Markup('<span class="ci">{}</span>').format(f"[{number(line[low])}, {number(line[high])}]")
+    return Cell(text, value)
