@@ -1,5 +1,7 @@
 """What would be asked is counted without asking, and without leaving a trace."""
 
+import json
+
 import pytest
 
 from prefine.engines.base import Reply, Request, Sampling
@@ -43,6 +45,29 @@ def test_each_stage_that_asks_is_counted_or_named(recipe):
     run_recipes(load_variants(recipe), stages=["generate"], progress=Progress.silent())
     label, _ = estimate(load_variants(recipe))
     assert label.startswith("label: 9 requests, 0 of them answered before: 9 calls"), "and no server was needed"
+
+
+def test_judged_benchmarks_are_counted_before_anybody_has_answered(recipe):
+    questions = [{"question_id": 81 + i, "category": "writing", "turns": [f"write {i}", "again"]} for i in range(3)]
+    (recipe.parent / "mt.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    hard = [{"uid": f"u{i}", "prompt": f"solve {i}", "category": "hard_prompt"} for i in range(4)]
+    (recipe.parent / "hard.jsonl").write_text("".join(json.dumps(q) + "\n" for q in hard))
+    server = "engine: {name: openai, model: j, base_url: 'http://127.0.0.1:9/v1'}"
+    recipe.write_text(
+        f"""
+name: dry
+model: {{path: {recipe.read_text().split("path: ")[1].split("}")[0]}}}
+data: {{path: prompts.jsonl, test_fraction: 0.5}}
+evaluate:
+  benchmarks:
+    - {{name: mt_bench, questions: mt.jsonl, {server}}}
+    - {{name: arena_hard, questions: hard.jsonl, baseline: start, {server}}}
+"""
+    )
+    mt, arena = estimate(load_variants(recipe))
+    assert mt.startswith("evaluate: mt_bench: 6 requests to the judge for each model"), "two turns of three questions"
+    assert arena.startswith("evaluate: arena_hard: 8 requests to the judge for each model"), "both orders of four"
+    assert not (recipe.parent / "runs").exists()
 
 
 def request(text):

@@ -40,7 +40,12 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_FOUNDATION = {"objectives", "pair", "report"}
 """Parts above the foundation (level 0) that may use nothing else of the package."""
 
-ARITHMETIC = {"report": {f"prefine.evaluate.{name}" for name in ("paired", "seeds", "statistics")}}
+ARITHMETIC = {
+    "report": {
+        f"prefine.evaluate.{name}"
+        for name in ("arena.entrants", "arena.results", "arena.votes", "paired", "seeds", "statistics")
+    }
+}
 """Modules above the foundation that a part may use nevertheless, since they import nothing but numpy."""
 
 LIGHT = {"pydantic", "yaml", "pyarrow"}

@@ -57,7 +57,37 @@ def _stages(recipe: Recipe, planned: list[Planned], run: RunDir) -> list[str]:
             work(recipe, groups)
         if found:
             lines.append(f"{stage.stage}: {total(found)}")
-    return [*lines, f"({ROUNDS})"] if lines else []
+    if lines:
+        lines.append(f"({ROUNDS})")
+    return lines if planned[-1].folder.done else lines + _benchmarks(recipe)
+
+
+def _benchmarks(recipe: Recipe) -> list[str]:
+    """What each judged benchmark asks of its judge. Nobody has answered yet, so the answers' tokens are not known."""
+    lines = []
+    for block in recipe.evaluate.benchmarks if recipe.evaluate else []:
+        if not _asks(block) and not _asks(block.get("judge") or {}):
+            continue
+        from prefine.evaluate.judged.base import Answers
+        from prefine.evaluate.judged.stage import build
+
+        (benchmark,) = build([block])
+        ours, theirs = (
+            Answers(name, {q.id: [f"{name} {t}" for t in range(benchmark.turns)] for q in benchmark.questions})
+            for name in ("ours", "theirs")
+        )
+        try:
+            with rehearsal() as found:
+                benchmark.open(recipe)
+                benchmark.verdicts(ours, theirs if benchmark.baseline or benchmark.turns == 1 else None, _nothing)
+        finally:
+            benchmark.close()
+        asked = total(found)
+        lines.append(
+            f"evaluate: {benchmark.name}: {asked.requests:,} requests to the judge for each model, with at least "
+            f"{asked.prompt_tokens:,} prompt tokens besides the answers"
+        )
+    return lines
 
 
 def _groups(recipe: Recipe, before: Planned) -> list[Group] | None:
@@ -84,7 +114,7 @@ def _asks(block: dict[str, Any]) -> bool:
     return any(isinstance(b.get(name), dict) for b in blocks for name in ENGINES)
 
 
-def _nothing(n: float, note: str | None = None) -> None:
+def _nothing(n: float = 1, *, note: str | None = None) -> None:
     """A step that nobody watches."""
 
 

@@ -176,7 +176,9 @@ def _evaluate(
             key = "cooled" if "cooled" in name else "start" if name == "start" else "model"
             drawn[f"{key}/{mode}"].append(scores)
             for i, score in enumerate(scores):
-                text = f"sure! here is the answer {i} with {HOSTILE if score > 0.9 else 'plum and fig'}" * (1 + i % 2)
+                text = f"sure! here is the answer {i} with {HOSTILE if score > 0.9 else 'plum and fig'} {score}" * (
+                    1 + i % 2
+                )
                 if strange and mode == "greedy" and key == "model":
                     text = STRANGE[len(rows) % len(STRANGE)]
                 role = {"cooled": "cooled_start"}.get(key, key)

@@ -47,22 +47,16 @@ def arena(
     """
     from prefine.evaluate.arena.duels import draw, meet
     from prefine.evaluate.arena.entrants import read_entrants
-    from prefine.evaluate.arena.results import habits, judges, win_rates
-    from prefine.evaluate.arena.votes import FOLDER, Ballot, read_votes, votes_file
+    from prefine.evaluate.arena.results import findings, habits, win_rates
+    from prefine.evaluate.arena.votes import Ballot, votes_file
 
     entrants = read_entrants(targets, mode)
-    meetings = meet(entrants)
     file = votes or votes_file(entrants[0].run.path, voter)
     if agreement:
-        duels = draw(meetings)
-        known = {d.id for d in duels}
-        folders = {e.run.path.resolve(): e.run.path / FOLDER for e in entrants}
-        files = [votes] if votes else [f for d in folders.values() for f in sorted(d.glob("votes-*.jsonl"))]
-        cast = [v for v in read_votes(files) if v.duel in known]
-        found = {"pairs": win_rates(meetings, cast), "habits": habits(cast), "judges": judges(duels, meetings, cast)}
-        _print({**found, "files": [str(f) for f in files]}, as_json)
+        _print(findings(entrants, [votes] if votes else None), as_json)
         return
 
+    meetings = meet(entrants)
     duels = draw(meetings, seed=seed, limit=limit)
     drawn = {d.id for d in duels}
     if not duels:

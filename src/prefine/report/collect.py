@@ -12,6 +12,7 @@ from typing import Any
 from prefine.errors import PrefineError
 from prefine.report.judges import Judges, judges_of
 from prefine.report.naming import name_runs, notes
+from prefine.report.people import people_of
 from prefine.report.sources import sources_of
 from prefine.rundir import RunDir, StageDir
 from prefine.schema import Group
@@ -64,6 +65,8 @@ class Collection:
     paths: list[Path]
     judges: Judges = field(default_factory=Judges)
     notes: list[str] = field(default_factory=list)
+    people: list[dict[str, Any]] = field(default_factory=list)
+    """What votes in the arena say, by mode."""
 
     @property
     def methods(self) -> dict[str, list[Run]]:
@@ -100,7 +103,9 @@ def collect(runs: RunDir | Path | Sequence[RunDir | Path]) -> Collection:
         raise PrefineError(f"{names} has no finished evaluation; run 'prefine evaluate' first")
     name_runs(found)
     versions = {k: v for run in found for k, v in (run.train.get("versions") or run.evaluated["versions"]).items()}
-    return Collection(found, counts, versions, recipes, [f.path for f in folders], judges, notes(found))
+    return Collection(
+        found, counts, versions, recipes, [f.path for f in folders], judges, notes(found), people_of(folders)
+    )
 
 
 def _results(folder: RunDir) -> dict[str, tuple[StageDir, dict[str, Any]]]:

@@ -37,6 +37,7 @@ def results(found: Collection, title: str | None = None) -> dict[str, Any]:
         ],
         "comparisons": comparisons(found),
         "judges": found.judges.as_dict(),
+        "people": found.people,
         "sources": merged(run.sources for run in found.runs),
         "counts": found.counts,
         "versions": found.versions,

@@ -56,6 +56,18 @@ def read_entrants(targets: Sequence[str], mode: str = "greedy") -> list[Entrant]
     return found
 
 
+def all_entrants(runs: Sequence[RunDir], mode: str = "greedy") -> list[Entrant]:
+    """Every model of these runs that has responses of the mode, and what each run started from."""
+    found = []
+    for run in runs:
+        results = _newest(run)
+        trained = [r for r in results if r.manifest()["evaluation"]["train_key"]]
+        made = [_entrant(run, r, "model", mode) for r in trained] + [_entrant(run, results[-1], START, mode)]
+        found += [e for e in made if e.responses]
+    _name(found)
+    return found
+
+
 def _split(target: str) -> tuple[RunDir, str | None]:
     """The run's directory and the variant's name, if one is given."""
     path, colon, variant = target, "", ""

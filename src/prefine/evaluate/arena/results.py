@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from prefine.evaluate.arena.duels import Duel, Meeting, duel_id, text_hash
-from prefine.evaluate.arena.votes import Vote, judge_of
+from prefine.evaluate.arena.duels import Duel, Meeting, draw, duel_id, meet, text_hash
+from prefine.evaluate.arena.entrants import Entrant
+from prefine.evaluate.arena.votes import Vote, judge_of, read_votes, votes_files
 from prefine.evaluate.statistics import share
 from prefine.label.agreement import agreement, verdicts
 from prefine.schema import Comparison, Group
@@ -18,6 +20,20 @@ PEOPLE = "people"
 """The judge that all voters are together; a majority decides."""
 JUDGED = ("label", "evaluate")
 """Stages whose rows may have comparisons of the same responses."""
+
+
+def findings(entrants: Sequence[Entrant], files: Iterable[Path] | None = None) -> dict[str, Any]:
+    """What all votes on these entrants' responses say: `pairs`, `habits`, `judges`, and the `files` of votes.
+
+    Without `files` the votes are those that are kept beside the entrants' runs.
+    """
+    meetings = meet(entrants)
+    duels = draw(meetings)
+    known = {d.id for d in duels}
+    found = list(votes_files(e.run.path for e in entrants) if files is None else files)
+    cast = [v for v in read_votes(found) if v.duel in known]
+    facts = {"pairs": win_rates(meetings, cast), "habits": habits(cast), "judges": judges(duels, meetings, cast)}
+    return {**facts, "files": [str(f) for f in found]}
 
 
 def win_rates(meetings: Sequence[Meeting], votes: Sequence[Vote], *, seed: int = 0) -> list[dict[str, Any]]:

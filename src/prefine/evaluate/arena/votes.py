@@ -60,6 +60,12 @@ def votes_file(run: Path, voter: str) -> Path:
     return run / FOLDER / f"votes-{voter}.jsonl"
 
 
+def votes_files(runs: Iterable[Path]) -> list[Path]:
+    """All votes that are kept beside these runs, each file once."""
+    folders = {run.resolve(): run / FOLDER for run in runs}
+    return [file for folder in folders.values() for file in sorted(folder.glob("votes-*.jsonl"))]
+
+
 def row_of(duel: Duel, choice: str, voter: str, seconds: float | None, **facts: Any) -> dict[str, Any]:
     """The line that is stored for a vote."""
     left_won = {"left": "a", "right": "b"} if duel.left == "a" else {"left": "b", "right": "a"}
