@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import select
 import signal
@@ -42,8 +41,15 @@ def runs(tmp_path, monkeypatch):
 def vote_in_a_process(choose, *options):
     """Start the command, vote as `choose` says of the left text, stop it as Ctrl-C does; its exit code and output."""
     command = [sys.executable, "-m", "prefine", "arena", "a", "b", "--no-browser", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
-    assert process.stderr is not None
+    # A shell's background job ignores SIGINT, and so would everything that it starts.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None and process.stdout is not None
     try:
         said = ""
         while "http://" not in said:
@@ -66,6 +72,8 @@ def vote_in_a_process(choose, *options):
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def prefers_first(left, right):

@@ -8,6 +8,7 @@ their log-sum-exp; the backward pass calls the kernels' own backward with the jo
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -200,7 +201,7 @@ def among(
     _active.segments, _active.longest = segments, longest
     _active.pruned_layer, _active.calls, _active.windows = pruned_layer, calls, windows
     configs = _configs(model)
-    _held[id(model)] = [(c, c._attn_implementation) for c in configs]
+    _held[model] = [(c, c._attn_implementation) for c in configs]
     for config in configs:
         config._attn_implementation = NAME
     try:
@@ -211,12 +212,13 @@ def among(
         _active.calls = _active.windows = None
 
 
-_held: dict[int, list[tuple[Any, str]]] = {}
+_held: weakref.WeakKeyDictionary[Any, list[tuple[Any, str]]] = weakref.WeakKeyDictionary()
+"""What each model that runs among trees had before."""
 
 
 def released(model: Any) -> None:
     """Give the model its own attention back."""
-    for config, name in _held.pop(id(model), []):
+    for config, name in _held.pop(model, []):
         config._attn_implementation = name
 
 
