@@ -7,7 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("model", "win, greedy", "win, T = 1", "vs cooled start", "held-out pairs", "score", "words", "KL", "s", "MB")
+COLUMNS = (
+    "model",
+    "win, greedy",
+    "win, T = 1",
+    "vs cooled start",
+    "held-out pairs",
+    "score",
+    "words, greedy",
+    "KL",
+    "s",
+    "MB",
+)
 """Shares are in percent; score and words are those of greedy responses; s and MB are those of training alone."""
 PLAIN_WIDTH = 140
 """Columns of the table where the output is not a terminal."""

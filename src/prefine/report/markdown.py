@@ -87,7 +87,7 @@ def _main(data: dict[str, Any]) -> list[Column]:
         shares("vs cooled start", "cooled_start"),
         _estimates(f"{metric}, greedy", [(e.get("gold") or {}).get("greedy") for e in _entries(data)], True),
         _estimates(f"{metric}, T=1", [(e.get("gold") or {}).get("t1") for e in _entries(data)], True),
-        _plain("words", [_words(e) for e in _entries(data)]),
+        _plain(*_words(_entries(data))),
         _estimates("KL", [None, *(r["kl"] for r in runs)], None),
         shares("reward accuracy", "reward_accuracy"),
         _plain("seconds", [None, *(r["seconds"] for r in runs)]),
@@ -126,9 +126,11 @@ def _plain(head: str, values: Sequence[float | None]) -> Column:
     return Column(head, [DASH if v is None else number(v) for v in values], list(values))
 
 
-def _words(entry: dict[str, Any]) -> float | None:
-    lengths = entry.get("length") or {}
-    return ((lengths.get("t1") or lengths.get("greedy") or {}).get("words") or {}).get("value")
+def _words(entries: Sequence[dict[str, Any]]) -> tuple[str, list[float | None]]:
+    """Words of a sample, or of a greedy response where nothing was sampled; the head says which."""
+    lengths = [e.get("length") or {} for e in entries]
+    mode, head = ("t1", "words, T=1") if any(found.get("t1") for found in lengths) else ("greedy", "words, greedy")
+    return head, [((found.get(mode) or {}).get("words") or {}).get("value") for found in lengths]
 
 
 def _seeds(data: dict[str, Any]) -> str:

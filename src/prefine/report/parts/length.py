@@ -20,16 +20,23 @@ BINS = 5
 FEWEST = 10
 """Prompts of a bin below which there are fewer bins."""
 
+OVER_MODELS = "Over models: where better ones are also longer, length may be what wins."
+OVER_PROMPTS = (
+    "Within a model: its prompts, cut into equal parts by how many words its response has more than the start's; a "
+    "curve that rises says that the longer responses are the ones that win."
+)
+
 
 def part(report: Report) -> Part | None:
-    made = [m for m in (_models(report), _prompts(report)) if m]
-    if not made:
+    found = [
+        (picture, said)
+        for picture, said in ((_models(report), OVER_MODELS), (_prompts(report), OVER_PROMPTS))
+        if picture
+    ]
+    if not found:
         return None
-    explained = note(
-        "Left: where better models are also longer, length may be what wins. Right: each model's prompts, cut into "
-        "equal parts by how many words its response has more than the start's; a curve that rises says that the longer "
-        "responses are the ones that win. Neither shows a cause."
-    )
+    explained = note(*(said for _, said in found), "This shows no cause.")
+    made = [picture for picture, _ in found]
     return Part("length", "Length against win rate", figures(made) + explained)
 
 
