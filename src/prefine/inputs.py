@@ -104,6 +104,8 @@ def component_inputs(block: dict[str, Any], prefix: str) -> dict[str, str]:
                 out.update({f"{prefix}.against.{i}.{name}": digest for name, digest in digests.items()})
         elif key in ("model", "teacher", "reference_model", "tokenizer") and value is not None:
             out[f"{prefix}.{key}"] = weights(Model(path=value) if isinstance(value, str) else Model(**value))
+        elif key == "baseline" and isinstance(value, str) and Path(value).is_dir():
+            out[f"{prefix}.{key}"] = weights(Model(path=value))
         elif key in ("name", "function", "valid") and isinstance(value, str) and ":" in value:
             out[f"{prefix}.{key}"] = function_digest(value)
         elif isinstance(value, str) and key != "name" and Path(value).is_file():

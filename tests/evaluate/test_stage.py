@@ -1,6 +1,7 @@
 """The whole stage on a random tiny model: what is measured, what is cached, what is marked absent."""
 
 import json
+import sys
 
 import pytest
 
@@ -42,6 +43,7 @@ def trained_dir(tmp_path_factory, tiny_model_dir):
 def run(tmp_path, monkeypatch):
     (tmp_path / "own_scores.py").write_text(SCORE)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_scores", raising=False)
     return RunDir(tmp_path / "run")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from prefine.data.chat import prompt_ids
@@ -179,3 +180,10 @@ def _with_responses(group: Group, drawn: Sequence[Sampled], name: str) -> Group:
 def token_ids(candidate: Candidate) -> list[int]:
     """The ids that were sampled, which encoding the text again need not give back."""
     return [int(x) for x in candidate.generator.get(TOKEN_IDS, "").split()]
+
+
+def unused_name(path: str, taken: set[str]) -> str:
+    """The last parts of a run's path, as many as it takes to tell it from the others."""
+    parts = Path(path).parts
+    names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
+    return next((n for n in names if n not in taken), f"{path}, again")

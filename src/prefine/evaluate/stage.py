@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prefine.durable import write_json
@@ -15,7 +14,7 @@ from prefine.evaluate.judged import stage as judged
 from prefine.evaluate.metrics.base import Rows
 from prefine.evaluate.prompts import asked_ids, held_out, load
 from prefine.evaluate.rows import write_rows
-from prefine.evaluate.samples import Answers, Models, Sampling, distinct
+from prefine.evaluate.samples import Answers, Models, Sampling, distinct, unused_name
 from prefine.evaluate.scoring import build, corpus_differences, corpus_values, score
 from prefine.evaluate.tasks import harness
 from prefine.evaluate.tasks.stage import task_results
@@ -317,10 +316,3 @@ class Evaluation:
         out = compare(ours, theirs, self.groups, str(self.win_by), seed=self.recipe.seed)
         found = corpus_differences(self.metrics, self._rows(ours), self._rows(theirs))
         return out | ({"corpus": found} if found else {})
-
-
-def unused_name(path: str, taken: set[str]) -> str:
-    """The last parts of a run's path, as many as it takes to tell it from the others."""
-    parts = Path(path).parts
-    names = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
-    return next((n for n in names if n not in taken), f"{path}, again")

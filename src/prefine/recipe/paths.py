@@ -67,7 +67,9 @@ def path_checks(document: Document, folder: Path) -> None:
             elif name in MODEL_SETTINGS and isinstance(value, dict):
                 _check_model_block(document, (*keys, name), value, folder)
             elif kind is benchmarks and name in QUESTIONS and isinstance(value, str):
-                if (name, value) != ("baseline", "start"):
+                if name == "baseline" and any((f / value).is_dir() for f in (Path(), folder)):
+                    _found(document, (*keys, name), value, folder)
+                elif (name, value) != ("baseline", "start"):
                     _check_data(document, (*keys, name), value, folder)
             elif kind is benchmarks and name in ("data", "templates") and isinstance(value, str):
                 _check_file(document, (*keys, name), value, folder, "file", [])

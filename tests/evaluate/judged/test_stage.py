@@ -1,6 +1,7 @@
 """Judged benchmarks in the evaluate stage: a tiny policy answers, a tiny model and a function judge, for real."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,7 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "own_scores.py").write_text("def score(prompt, response, task_meta):\n    return len(response)\n")
     (tmp_path / "own_rules.py").write_text(RULE)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "own_scores", raising=False)
     return RunDir(tmp_path / "run")
 
 
@@ -91,6 +93,19 @@ def test_a_tiny_model_is_judged(run, tiny_model_dir, trained_dir, blocks):  # no
     assert second and all(g.messages[1]["role"] == "assistant" for g in second)
     first = {c.text for g in drawn if len(g.messages) == 1 for c in g.candidates}
     assert {g.messages[1]["content"] for g in second} <= first
+
+
+def test_the_baseline_may_be_any_model(run, tiny_model_dir, trained_dir, blocks):  # noqa: F811
+    """Another run's model is asked the same questions; the start by its folder gives what `start` gives."""
+    hard = {k: v for k, v in blocks[1].items() if k != "baseline"}
+    named = {"by_name": "start", "by_folder": str(tiny_model_dir), "itself": str(trained_dir)}
+    made = [{**hard, "as_name": k, "baseline": v} for k, v in named.items()]
+    r = recipe(tiny_model_dir, num_samples=0, benchmarks=made).model_copy(update={"output_dir": str(run.path.parent)})
+    scores, _ = evaluate(r, run, prepare(run, trained_dir))
+    found = {k: b["models"]["model"] for k, b in scores["benchmarks"].items()}
+    assert scores["benchmarks"]["by_folder"]["baseline"] == tiny_model_dir.name
+    assert found["by_folder"]["mean_vote"] == found["by_name"]["mean_vote"]
+    assert found["itself"]["mean_vote"] == 50.0 and found["itself"]["n_parsed"] == 6
 
 
 def rows_of(file):

@@ -76,7 +76,8 @@ class Benchmark:
 
     @property
     def baseline(self) -> str | None:
-        """The file with the answers to compare with, `start`, or None for a benchmark that compares with nobody."""
+        """The file with the answers to compare with, the folder of a model that answers, `start`, or None where nothing
+        is compared."""
         return None
 
     def load(self) -> None:
@@ -148,24 +149,29 @@ class AgainstBaseline(Benchmark):
 
     @property
     def baseline(self) -> str | None:
-        """A file, `start`, or None where the questions' file has the answers."""
+        """A file, a model's folder, `start`, or None where the questions' file has the answers."""
         return self.against
 
     def load(self) -> None:
         """Also the baseline's answers: those of its file, or those beside the questions."""
         super().load()
         self.stored: tuple[dict[str, list[str]], str] | None = None
-        if self.against is not None and self.against != START:
+        if self.against is not None and self.against != START and not is_model(self.against):
             self.stored = read_answers(self.against, self.questions)
         elif self.against is None:
             lost = next((q for q in self.questions if q.output is None), None)
             if lost is not None:
                 raise PrefineError(
                     f"{self.path}: question '{lost.id}' has no answer of a baseline ('output'); name a file of answers "
-                    f"in baseline, or '{START}' for the model that training started from"
+                    f"in baseline, a model's folder, or '{START}' for the model that training started from"
                 )
             writer = next((q.writer for q in self.questions if q.writer), "baseline")
             self.stored = {q.id: [q.output or ""] for q in self.questions}, writer
+
+
+def is_model(path: str) -> bool:
+    """Whether this is the folder of a model or an adapter, such as a run's `train/NAME-KEY/model`."""
+    return any((Path(path) / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def _without_verdict(rows: Sequence[dict[str, Any]]) -> dict[str, int]:

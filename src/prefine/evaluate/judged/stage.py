@@ -11,7 +11,7 @@ from prefine import registry
 from prefine.errors import PrefineError
 from prefine.evaluate.judged.base import START, AgainstBaseline, Answers, Benchmark
 from prefine.evaluate.judged.questions import Question
-from prefine.evaluate.samples import Sampling
+from prefine.evaluate.samples import Sampling, unused_name
 from prefine.models.held import release
 from prefine.progress import Progress
 from prefine.recipe import Model, Recipe
@@ -82,8 +82,12 @@ def _counter(sampling: Sampling) -> Callable[[str], int]:
 def _baseline(benchmark: Benchmark, start: Model, sampling: Sampling, taken: set[str]) -> Answers | None:
     if not isinstance(benchmark, AgainstBaseline):
         return None
-    if benchmark.stored is None:
+    if benchmark.stored is None and benchmark.against in (None, START):
         return _answers(benchmark, START, start, sampling)
+    if benchmark.stored is None:
+        # Loaded and prompted as the start is.
+        other = start.model_copy(update={"path": benchmark.against, "revision": None})
+        return _answers(benchmark, unused_name(str(benchmark.against), taken), other, sampling)
     texts, writer = benchmark.stored
     # Scores tell the models apart by their names.
     name = f"{writer} (baseline)" if writer in taken else writer or "baseline"
