@@ -174,6 +174,15 @@ def test_quality_is_the_score_where_methods_began_with_different_models(report):
     assert "what it took to make these is not counted" in html
 
 
+def test_quality_stands_against_how_far_a_model_moved(report):
+    report.runs[0]["kl"] = {"value": -0.25}
+    html = str(tradeoff.part(report).body)
+    assert "Win rate, greedy, by KL from the start" in html and "-0.25" not in html
+    for run in report.runs:
+        run["kl"] = None
+    assert "by KL" not in str(tradeoff.part(report).body)
+
+
 def test_lineage_tells_steps_sources_and_licenses(report):
     step = {"step": "dedup", "rows_in": 100, "rows_out": 90, "dropped": {"exact duplicate": 10}}
     report.data["counts"][0]["steps"] = [step]

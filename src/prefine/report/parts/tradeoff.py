@@ -1,4 +1,4 @@
-"""Quality against what the training cost: time on its devices, memory, tokens, with the Pareto front of each."""
+"""Quality against what it cost: time, memory, tokens and KL from the start, with the Pareto front of each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def part(report: Report) -> Part | None:
         "The line is the Pareto front: the best to be had for a cost. Filled marks lie on it; hollow ones are "
         "dominated: another method is at least as good and as cheap, as the numbers came out, certain or not.",
         "Cost is that of the preference training alone; sampling and labeling are shared and stand under "
-        "\u201cData and time\u201d.",
+        "\u201cData and time\u201d. KL is how far a model moved to get there, measured on samples.",
         ""
         if same_start(report.data)
         else "The methods began with different models; what it took to make these is not counted.",
@@ -80,7 +80,13 @@ def _costs(report: Report) -> list[Cost]:
         ),
         Cost("peak memory", "peak memory, MB", lambda r: r["peak_memory_mb"]),
         Cost("tokens", "tokens trained on", lambda r: None if r["tokens"] is None else float(r["tokens"])),
+        Cost("KL from the start", "KL from the start, nats a response", _moved),
     ]
+
+
+def _moved(run: dict[str, Any]) -> float | None:
+    """How far the model moved; an estimate below 0 is noise around 0."""
+    return max(0.0, run["kl"]["value"]) if run["kl"] and run["kl"]["value"] is not None else None
 
 
 def _figure(
