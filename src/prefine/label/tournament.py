@@ -8,13 +8,14 @@ pairs that can be played at the same time, and takes back for each the share tha
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import combinations
 
 Match = tuple[int, int]
 
 
-class Tournament:
+class Tournament(ABC):
     """Keeps the results; subclasses choose the matches."""
 
     def __init__(self, n: int) -> None:
@@ -23,13 +24,13 @@ class Tournament:
         """The share won by the first of each pair that has met."""
 
     @staticmethod
+    @abstractmethod
     def most_matches(n: int, rounds: int | None = None) -> int:
         """How many matches there will be among `n` players, at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next_round(self) -> list[Match]:
         """Pairs that meet now; empty at the end."""
-        raise NotImplementedError
 
     def record(self, found: Mapping[Match, float | None]) -> None:
         self.results.update(found)

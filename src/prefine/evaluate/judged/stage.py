@@ -82,7 +82,7 @@ def _counter(sampling: Sampling) -> Callable[[str], int]:
 def _baseline(benchmark: Benchmark, start: Model, sampling: Sampling, taken: set[str]) -> Answers | None:
     if not isinstance(benchmark, AgainstBaseline):
         return None
-    if benchmark.stored is None and benchmark.against in (None, START):
+    if benchmark.against == START:
         return _answers(benchmark, START, start, sampling)
     if benchmark.stored is None:
         # Loaded and prompted as the start is.
