@@ -117,14 +117,14 @@ def make_trainer(
 
 def run_short(trainer, rank: int, tokens: int) -> None:
     """Let one process run out of memory on micro-batches of more than so many tokens."""
-    numbers = trainer.passes._numbers
+    laid_out = trainer.passes._laid_out
 
     def limited(part, *more):
         if trainer.rank == rank and sum(tree_size(item.encoded) for item in part.items) > tokens:
             raise torch.OutOfMemoryError("made up")
-        return numbers(part, *more)
+        return laid_out(part, *more)
 
-    trainer.passes._numbers = limited
+    trainer.passes._laid_out = limited
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:

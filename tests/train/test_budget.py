@@ -53,16 +53,16 @@ def test_what_a_token_costs_grows_with_the_layers_and_not_with_the_items(start):
 def test_a_step_that_ran_out_of_memory_is_done_again_in_halves(tmp_path, name):
     want = make_trainer(tmp_path / "a", block_of(name), {"max_tokens": 10_000})
     got = make_trainer(tmp_path / "b", block_of(name), {"max_tokens": 200})
-    numbers, asked = got.passes._numbers, []
+    laid_out, asked = got.passes._laid_out, []
 
     def short_of_memory(part, *more):
         tokens = sum(tree_size(item.encoded) for item in part.items)
         asked.append(tokens)
         if tokens > 100:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return numbers(part, *more)
+        return laid_out(part, *more)
 
-    got.passes._numbers = short_of_memory
+    got.passes._laid_out = short_of_memory
     said = []
     got.progress.line = said.append
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_an_example_that_never_fits_is_named(tmp_path):
     def never(part, *more):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
-    trainer.passes._numbers = never
+    trainer.passes._laid_out = never
     with pytest.raises(PrefineError, match=r"the longest example is row-\d+ with \d+\)\. Set train\.max_tokens"):
         trainer._optimizer_step()
 
@@ -94,7 +94,7 @@ def test_only_errors_of_memory_are_tried_again(tmp_path):
     def broken(part, *more):
         raise RuntimeError("shapes differ")
 
-    trainer.passes._numbers = broken
+    trainer.passes._laid_out = broken
     with pytest.raises(RuntimeError, match="shapes differ"):
         trainer._optimizer_step()
 
@@ -128,7 +128,7 @@ def test_a_step_done_again_is_to_the_bit_the_one_that_never_failed(tmp_path, nam
     settings = {"lora": True, "dropout": 0.3, "num_train_epochs": 2.0}
     want = make_trainer(tmp_path / "a", block_of(name), {**settings, "max_tokens": 30})
     got = make_trainer(tmp_path / "b", block_of(name), {**settings, "max_tokens": 60})
-    numbers, calls = got.passes._numbers, []
+    laid_out, calls = got.passes._laid_out, []
     parts = len(got.passes._cut([got.items[i] for i in got.schedule.batch(0)]))
     fails = parts * (1 + got.objective.coupled) if last else 1 + parts // 2
     assert parts > 1
@@ -137,9 +137,9 @@ def test_a_step_done_again_is_to_the_bit_the_one_that_never_failed(tmp_path, nam
         calls.append(part)
         if len(calls) == fails:
             raise torch.OutOfMemoryError("made up")
-        return numbers(part, *more)
+        return laid_out(part, *more)
 
-    got.passes._numbers = one_part_fails
+    got.passes._laid_out = one_part_fails
     for _ in range(3):
         assert want._optimizer_step() == got._optimizer_step()
     assert got.passes.max_tokens == 30 and got.tokens == want.tokens

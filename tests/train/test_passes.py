@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prefine.errors import PrefineError
+from prefine.models import head
 from prefine.models.logps import policy_token_logps
+from prefine.models.policy import Policy
 from prefine.models.trees import pack
 from prefine.objectives.base import Objective, Output
 from prefine.registry import objectives
@@ -61,6 +64,61 @@ def test_a_batch_cut_any_way_has_one_gradient(tmp_path, name):
     ):
         cut_up = first_gradients(tmp_path / str(i), name, max_tokens=tokens, mode=mode)
         assert gap(whole, cut_up) <= slack, (tokens, mode)
+
+
+def cuts_of(monkeypatch):
+    """The numbers of parts that policies cut their responses into, of at most 12 rows where a tree has fewer."""
+    found, parts = [], Policy.parts
+    monkeypatch.setattr(head, "PART_BYTES", {"cpu": 48 * 8 * 12})
+
+    def seen(policy, *given):
+        found.append(parts(policy, *given))
+        return found[-1]
+
+    monkeypatch.setattr(Policy, "parts", seen)
+    return found
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_head_of_a_few_trees_at_a_time_gives_the_same_gradient(tmp_path, name, monkeypatch):
+    settings = {"max_tokens": 100_000}
+    for mode in ("cascade", "separate", "dense"):
+        whole = first_gradients(tmp_path / "whole", name, mode=mode, **settings)
+        with monkeypatch.context() as patched:
+            cuts = cuts_of(patched)
+            assert gap(whole, first_gradients(tmp_path / mode, name, mode=mode, **settings)) <= 1e-12
+        objective = objectives.build(block_of(name))
+        head_alone = objective.statistics <= head.WITH_SLOPE | head.WITHOUT | {"token_logps", "ref_token_logps"}
+        if objective.coupled:
+            assert cuts == []
+        else:
+            assert (len(cuts[0]) > 2) == (mode != "dense" and head_alone), cuts
+
+
+def test_parts_hold_whole_trees_and_compute_no_row_twice(tmp_path, monkeypatch):
+    products, product = [], head._Work.product
+
+    def counted(work, rows, cols, room):
+        products.append((rows.stop - rows.start) * (cols.stop - cols.start))
+        return product(work, rows, cols, room)
+
+    monkeypatch.setattr(head._Work, "product", counted)
+    cuts = cuts_of(monkeypatch)
+    trainer = make_trainer(tmp_path, block_of("dpo"), {"batch_size": 8, "max_tokens": 10_000}, n=8)
+    (part,) = trainer.passes._cut([trainer.items[i] for i in trainer.schedule.batch(0)])
+    trainer._optimizer_step()
+    assert all(cut % 2 == 0 for cut in cuts[0]) and cuts[0][0] == 0 and cuts[0][-1] == 16 and len(cuts[0]) > 3
+    labels = [sum(map(sum, item.encoded.masks)) for item in part.items]
+    assert sum(products) == 48 * sum(labels)
+    for first, last in pairwise(cut // 2 for cut in cuts[0]):
+        assert last - first == 1 or sum(labels[first:last]) <= 24
+
+
+def test_a_frozen_head_is_not_cut(tmp_path, monkeypatch):
+    cuts = cuts_of(monkeypatch)
+    policy = make_policy(lora=True)
+    make_trainer(tmp_path, block_of("dpo"), {"max_tokens": 10_000}, n=8, policy=policy)._optimizer_step()
+    assert cuts == [[0, 2 * 8]]
 
 
 def test_in_float32_and_in_two_processes_too(tmp_path):

@@ -30,8 +30,10 @@ LOGITS_IN_CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits at a time; on a CPU they should stay in its cache."""
 ROWS_IN_TILE = {"cpu": 512, "cuda": 4096}
 """Rows at a time: every group of rows reads the whole weight of the head once."""
-KEPT_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
+KEPT_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}
 """Products of hidden states and weights that may be kept for the backward pass of a trained head."""
+PART_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
+"""Products after which those of further trees wait until these are used; smaller parts make nothing faster."""
 
 WITH_SLOPE = frozenset({"logps", "smooth_logps", "z_squares"})
 WITHOUT = frozenset({"overlap", "max_logps", "entropy", "hits"})
@@ -52,6 +54,12 @@ class Head:
     softcap: float | None = None
     tiles: Tiles = field(default_factory=PlainTiles)
     room: Callable[[Tensor], Tensor] | None = None
+
+
+def rows_of_part(head: Head, bf16: bool = False) -> int:
+    """Rows whose products with a trained head exist together, where a tree does not have more."""
+    size = 2 if bf16 else head.weight.element_size()
+    return PART_BYTES.get(head.weight.device.type, PART_BYTES["cpu"]) // (len(head.weight) * size)
 
 
 def find_head(model: Any) -> Head | None:

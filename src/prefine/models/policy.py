@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -11,13 +12,25 @@ from torch import Tensor, nn
 
 from prefine.models.attention import among, released
 from prefine.models.embedding import gather_in_place
-from prefine.models.head import Head, chunks, find_head, logits_of, token_logps
+from prefine.models.head import (
+    WITH_SLOPE,
+    WITHOUT,
+    Head,
+    chunks,
+    find_head,
+    logits_of,
+    row_statistics,
+    rows_of_part,
+    token_logps,
+)
 from prefine.models.prune import last_layer
 from prefine.models.tiles import PlainTiles, Tiles
 from prefine.models.token_statistics import COMPARING, logit_statistics, token_statistics
 from prefine.models.trees import Packed
 
 T = TypeVar("T")
+BY_RESPONSE = {"token_logps", "prompt_logps"}
+"""What `Policy.forward` gives besides sums of token statistics."""
 
 
 class Policy(nn.Module):
@@ -91,26 +104,71 @@ class Policy(nn.Module):
         need a `packed` with prompts, (num_prompts,). targets: stored top-k of a teacher for every label, (n, k) ids and
         log-probs.
         """
-        names = set(statistics) - {"token_logps", "prompt_logps"}
+        names = set(statistics) - BY_RESPONSE
         with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=self.bf16):
             found = self._by_token(packed, names, targets)
         total = packed.num_responses + packed.num_prompts
         out = {}
-        for name, values in found.items():
-            # A sum of thousands of float32 numbers of one sign loses digits that differences of log-probs need.
-            dtype = torch.float32 if values.device.type == "mps" else torch.float64
-            sums = torch.zeros(total, dtype=dtype, device=values.device)
-            sums = sums.index_add(0, packed.response, values.to(dtype))
+        for name, sums in _sums(found, packed.response, total).items():
             out[name] = sums[: packed.num_responses]
             if name == "logps" and packed.num_prompts:
                 out["prompt_logps"] = sums[packed.num_responses :]
         if "token_logps" in statistics:
             inside = packed.response < packed.num_responses
-            width = int(packed.place[inside].max()) + 1 if bool(inside.any()) else 1
-            table = found["logps"].new_zeros(packed.num_responses, width)
             where = (packed.response[inside], packed.place[inside])
-            out["token_logps"] = table.index_put(where, found["logps"][inside])
+            out["token_logps"] = _table(found["logps"][inside], *where, packed.num_responses)
         return out
+
+    def parts(self, packed: Packed, statistics: Collection[str], sizes: Sequence[int]) -> list[int]:
+        """Where to cut the responses so that `backward_by_parts` keeps all products of its head at once: the numbers of
+        the first response of each part, and that behind the last.
+
+        sizes: responses that belong together. One part where cutting saves nothing: with a frozen head, for what the
+        head alone does not tell, and for rows that are not in the order of the responses.
+        """
+        ends = list(accumulate(sizes, initial=0))
+        head = find_head(self.causal) if self.fused else None
+        simple = set(statistics) - {"token_logps"} <= WITH_SLOPE | WITHOUT
+        if head is None or not head.weight.requires_grad or not simple or packed.mode == "dense":
+            return [0, ends[-1]]
+        most = rows_of_part(head, self.bf16)
+        rows = [0, *torch.bincount(packed.response, minlength=ends[-1]).cumsum(0).tolist()]
+        cuts = [0]
+        for start, end in pairwise(ends):
+            if start > cuts[-1] and rows[end] - rows[cuts[-1]] > most:
+                cuts.append(start)
+        return [*cuts, ends[-1]]
+
+    def backward_by_parts(
+        self,
+        packed: Packed,
+        statistics: Collection[str],
+        cuts: Sequence[int],
+        loss: Callable[[int, int, dict[str, Tensor]], Tensor],
+    ) -> None:
+        """Add the gradient of a sum of losses, each of which needs the numbers of neighboring responses alone.
+
+        The body runs once, the head for one part of the responses at a time: no row of it is computed twice, and the
+        products of one part alone exist. cuts: as `parts` gives them. loss: of the responses from the first number up
+        to the second, given what `forward` returns for them.
+        """
+        with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            hidden, head = self._hidden(packed)
+        names = {"logps", *statistics} - BY_RESPONSE
+        grad = torch.zeros_like(hidden)
+        for first, last in pairwise(cuts):
+            start, end = torch.searchsorted(packed.response, torch.tensor([first, last]).to(hidden.device)).tolist()
+            rows = slice(start, end)
+            part, response = hidden.detach()[rows].requires_grad_(), packed.response[rows] - first
+            found = row_statistics(part, head, packed.labels[rows], names)
+            numbers = _sums(found, response, last - first)
+            if "token_logps" in statistics:
+                numbers["token_logps"] = _table(found["logps"], response, packed.place[rows], last - first)
+            loss(first, last, numbers).backward()
+            if part.grad is not None:
+                grad[rows] = part.grad
+        if hidden.requires_grad:
+            hidden.backward(grad)
 
     def logps(self, packed: Packed) -> Tensor:
         """(num_responses,) summed log-probs alone, float32 (float64 for a float64 model)."""
@@ -237,3 +295,19 @@ class Policy(nn.Module):
                 yield self
         finally:
             self.train(training)
+
+
+def _sums(found: dict[str, Tensor], response: Tensor, total: int) -> dict[str, Tensor]:
+    """Sums over the tokens of each response, (total,)."""
+    out = {}
+    for name, values in found.items():
+        # A sum of thousands of float32 numbers of one sign loses digits that differences of log-probs need.
+        dtype = torch.float32 if values.device.type == "mps" else torch.float64
+        out[name] = torch.zeros(total, dtype=dtype, device=values.device).index_add(0, response, values.to(dtype))
+    return out
+
+
+def _table(values: Tensor, response: Tensor, place: Tensor, total: int) -> Tensor:
+    """(total, T), zero behind a response's end."""
+    width = int(place.max()) + 1 if len(place) else 1
+    return values.new_zeros(total, width).index_put((response, place), values)

@@ -15,7 +15,7 @@ from prefine.models.trees import Mode, pack, tree_size
 from prefine.train.batches import Item
 from prefine.train.memory import free_bytes, held_mb
 
-MOST = {"cpu": 2048, "cuda": 32768}
+MOST = {"cpu": 1024, "cuda": 32768}
 """More tokens at a time make nothing faster: on a CPU they leave its cache, on a GPU it is busy already."""
 SHARE = 0.8
 """Of the free memory; what measuring misses, and other programs, have the rest."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from accelerate import Accelerator
@@ -62,15 +64,36 @@ class Passes:
         total, facts = float(self._weights(batch).sum()), facts_of(batch, self.vocab_size)
         sums: dict[str, float] = {}
         bad: list[str] = []
+
+        def share_of(part: MicroBatch, items: Sequence[Item], numbers: dict[str, Tensor]) -> Tensor:
+            loss, found, wrong = self._losses(items, numbers, facts)
+            if not part.filler:
+                bad.extend(wrong)
+                add(sums, found)
+            return loss * (0.0 if part.filler else 1 / total)
+
         with self._enough_for_all():
             for part in parts:
-                numbers, tokens = self._numbers(part)
-                loss, found, wrong = self._losses(part.items, numbers, facts)
-                (loss * (0.0 if part.filler else 1 / total)).backward()
-                if not part.filler:
-                    bad += wrong
-                    add(sums, {**found, "tokens": tokens})
+                tokens = self._differentiate(part, functools.partial(share_of, part))
+                add(sums, {"tokens": 0.0 if part.filler else tokens})
         return self._over_processes(sums), bad
+
+    def _differentiate(self, part: MicroBatch, loss: Callable[[Sequence[Item], dict[str, Tensor]], Tensor]) -> float:
+        """Add the gradient of the loss of a micro-batch, a sum over its items; returns its tokens without padding."""
+        packed, statistics, reference = self._laid_out(part, frozenset())
+        starts = offsets(part.items)
+        cuts = self.policy.parts(packed, statistics, [b - a for a, b in pairwise(starts)])
+        if len(cuts) == 2:
+            numbers = self.policy(packed, statistics, targets_of(part.items, packed) if part.items[0].targets else None)
+            loss(part.items, {**numbers, **reference}).backward()
+            return float(packed.tokens)
+
+        def of_some(first: int, last: int, numbers: dict[str, Tensor]) -> Tensor:
+            items = part.items[starts.index(first) : starts.index(last)]
+            return loss(items, {**numbers, **{name: values[first:last] for name, values in reference.items()}})
+
+        self.policy.backward_by_parts(packed, statistics, cuts, of_some)
+        return float(packed.tokens)
 
     @contextlib.contextmanager
     def _enough_for_all(self) -> Iterator[None]:
@@ -134,15 +157,20 @@ class Passes:
 
     def _numbers(self, part: MicroBatch, more: frozenset[str] = frozenset()) -> tuple[dict[str, Tensor], float]:
         """What the policy gives for every response of a micro-batch, and its tokens without padding."""
+        packed, statistics, reference = self._laid_out(part, more)
+        targets = targets_of(part.items, packed) if part.items[0].targets else None
+        return {**self.policy(packed, statistics, targets), **reference}, float(packed.tokens)
+
+    def _laid_out(self, part: MicroBatch, more: frozenset[str]) -> tuple[Packed, frozenset[str], dict[str, Tensor]]:
+        """A micro-batch's trees, the statistics that the objective needs of them, and its reference log-probs where the
+        items have none."""
         statistics = (self.objective.statistics | more) - {"ref_token_logps"}
         prompts = "prompt_logps" in statistics
         packed = pack([item.encoded for item in part.items], mode=self.mode, prompts=prompts)
         packed = packed.to(self.accelerator.device)
-        targets = targets_of(part.items, packed) if part.items[0].targets else None
         # First the reference: layers that are computed again in the backward pass are those of the last call.
         absent = self.objective.needs_reference and not part.items[0].ref_logps
-        reference = self._reference(packed) if absent else {}
-        return {**self.policy(packed, statistics, targets), **reference}, float(packed.tokens)
+        return packed, statistics, self._reference(packed) if absent else {}
 
     def _reference(self, packed: Packed) -> dict[str, Tensor]:
         """What the start gives for the same micro-batch: the policy without its adapter."""
