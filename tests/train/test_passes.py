@@ -69,7 +69,7 @@ def test_a_batch_cut_any_way_has_one_gradient(tmp_path, name):
 def cuts_of(monkeypatch):
     """The numbers of parts that policies cut their responses into, of at most 12 rows where a tree has fewer."""
     found, parts = [], Policy.parts
-    monkeypatch.setattr(head, "PART_BYTES", {"cpu": 48 * 8 * 12})
+    monkeypatch.setattr(head, "KEPT_BYTES", {"cpu": 48 * 8 * 12})
 
     def seen(policy, *given):
         found.append(parts(policy, *given))

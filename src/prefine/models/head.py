@@ -30,11 +30,8 @@ LOGITS_IN_CHUNK = {"cpu": 1 << 21, "cuda": 1 << 26}
 """Logits at a time; on a CPU they should stay in its cache."""
 ROWS_IN_TILE = {"cpu": 512, "cuda": 4096}
 """Rows at a time: every group of rows reads the whole weight of the head once."""
-KEPT_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}
+KEPT_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
 """Products of hidden states and weights that may be kept for the backward pass of a trained head."""
-PART_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
-"""Products after which those of further trees wait until these are used; smaller parts make nothing faster."""
-
 WITH_SLOPE = frozenset({"logps", "smooth_logps", "z_squares"})
 WITHOUT = frozenset({"overlap", "max_logps", "entropy", "hits"})
 """Statistics that tiles give, with and without a gradient."""
@@ -56,10 +53,10 @@ class Head:
     room: Callable[[Tensor], Tensor] | None = None
 
 
-def rows_of_part(head: Head, bf16: bool = False) -> int:
-    """Rows whose products with a trained head exist together, where a tree does not have more."""
-    size = 2 if bf16 else head.weight.element_size()
-    return PART_BYTES.get(head.weight.device.type, PART_BYTES["cpu"]) // (len(head.weight) * size)
+def rows_kept(head: Head, dtype: torch.dtype) -> int:
+    """Rows whose products with a trained head, in the type of computation, may be kept."""
+    most = KEPT_BYTES.get(head.weight.device.type, KEPT_BYTES["cpu"])
+    return most // (len(head.weight) * dtype.itemsize)
 
 
 def find_head(model: Any) -> Head | None:
@@ -96,7 +93,7 @@ class _Rows(torch.autograd.Function):
 
     With a frozen head, the gradient of each row's log-prob by its hidden state is worked out at once: two matrix
     products. With a trained head, the products of as many rows as fit `KEPT_BYTES` are kept: three. The others' are
-    computed again: four.
+    computed again: four. A policy that can gives the rows a few trees at a time.
     """
 
     @staticmethod
@@ -113,7 +110,7 @@ class _Rows(torch.autograd.Function):
         trained = bool(slopes) and any(ctx.needs_input_grad[1:3])
         at_once = slopes == {"logps"} and ctx.needs_input_grad[0] and not trained
         work = _Work(hidden, weight, bias, labels, head)
-        fit = min(len(labels), work.limit(KEPT_BYTES) // (vocabulary * hidden.element_size()))
+        fit = min(len(labels), rows_kept(head, hidden.dtype))
         kept = hidden.new_empty(fit if trained else 0, vocabulary)
         unit = torch.empty_like(hidden) if at_once else None
         table = empty_table(len(labels), hidden, whole=not {"logps", "z_squares"}.issuperset(names))

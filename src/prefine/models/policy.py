@@ -20,7 +20,7 @@ from prefine.models.head import (
     find_head,
     logits_of,
     row_statistics,
-    rows_of_part,
+    rows_kept,
     token_logps,
 )
 from prefine.models.prune import last_layer
@@ -131,7 +131,7 @@ class Policy(nn.Module):
         simple = set(statistics) - {"token_logps"} <= WITH_SLOPE | WITHOUT
         if head is None or not head.weight.requires_grad or not simple or packed.mode == "dense":
             return [0, ends[-1]]
-        most = rows_of_part(head, self.bf16)
+        most = rows_kept(head, torch.bfloat16 if self.bf16 else head.weight.dtype)
         rows = [0, *torch.bincount(packed.response, minlength=ends[-1]).cumsum(0).tolist()]
         cuts = [0]
         for start, end in pairwise(ends):
