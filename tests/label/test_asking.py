@@ -3,7 +3,8 @@
 import pytest
 
 from prefine.engines.base import Outcome, Reply, Sampling
-from prefine.label.asking import RETRY_TEMPERATURE, Asker, Question
+from prefine.engines.tries import RETRY_TEMPERATURE
+from prefine.label.asking import Asker, Question
 from prefine.label.templates import Filled
 from prefine.label.verdicts import Unread
 
@@ -57,6 +58,8 @@ def test_what_cannot_be_read_is_asked_again_with_other_tags(asked, asker):
     assert (found.value, found.status) == (5, "ok")
     assert [r.tag for r in asked.requests] == ["t", "t#1", "t#2"]
     assert [r.sampling.temperature for r in asked.requests] == [0.0, RETRY_TEMPERATURE, RETRY_TEMPERATURE]
+    # A server that answers by the seed alone would say the same again.
+    assert len({r.sampling.seed for r in asked.requests}) == 3
     session = asked.opened[-1]
     assert found.refs == [r.key(session.identity) for r in asked.requests]
     statuses = {row.key: row.result.status for row in session.ledger.rows()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.tries import attempted
 from prefine.errors import PrefineError
 from prefine.label.templates import Filled
 from prefine.label.verdicts import PARSER, Unread
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from prefine.engines.session import Session
 
 V = TypeVar("V")
-
-RETRY_TEMPERATURE = 0.5
-"""Of second tries of greedy requests: the same tokens again would be as unreadable as before."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,11 @@ class Asker:
 
     def _request(self, question: Question, attempt: int) -> Request:
         sampling, tag = self.sampling, question.tag
-        if attempt:
-            tag += f"#{attempt}"
-            sampling = replace(sampling, temperature=sampling.temperature or RETRY_TEMPERATURE)
         if self.repeat:
             tag += f"~{self.repeat}"
             sampling = replace(sampling, seed=sampling.seed + self.repeat)
-        return Request(({"role": "user", "content": question.asked.text},), sampling, purpose=self.purpose, tag=tag)
+        messages = ({"role": "user", "content": question.asked.text},)
+        return attempted(Request(messages, sampling, purpose=self.purpose, tag=tag), attempt)
 
     def facts(self) -> dict[str, Any]:
         """What was asked in this process: questions, second tries, replies without an answer by status; and calls."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from prefine.conditions import unasked
+from prefine.engines.tries import RETRY_TEMPERATURE
 from prefine.label.agreement import (
     Verdicts,
     agreement,
@@ -19,7 +20,7 @@ from prefine.label.agreement import (
     value_of,
     verdicts,
 )
-from prefine.label.asking import RETRY_TEMPERATURE, Asker
+from prefine.label.asking import Asker
 from prefine.label.base import Labeler, summary
 from prefine.label.canaries import canaries, tried
 from prefine.label.pairwise import order_facts
