@@ -1,6 +1,7 @@
 """`prefine report`: any finished runs side by side, or the stage of a recipe."""
 
 import json
+import shutil
 
 import pytest
 
@@ -33,6 +34,20 @@ def test_several_runs_make_one_report(prefine, runs, tmp_path, monkeypatch):  # 
     assert data["run"] == "first + second" and [r["name"] for r in data["runs"]] == ["dpo", "pad"]
     assert {(c["a"], c["b"]) for c in data["comparisons"]} >= {("dpo", "start"), ("pad", "start")}
     assert prefine("report", "runs")[0] == 0 and (tmp_path / "report" / "report.html").exists()
+
+
+def test_a_run_without_an_evaluation_gets_a_card(prefine, runs, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(runs / "second" / "evaluate")
+    (place,) = (runs / "second" / "train").iterdir()
+    (place / "model").mkdir()
+    code, out, err = prefine("report", "runs/second")
+    assert code == 1 and "runs/second has no finished evaluation to show" in err
+    card = place / "model" / "README.md"
+    assert "card of a model that was not evaluated" in out and "Not evaluated" in card.read_text()
+    card.unlink()
+    assert prefine("report", "runs")[0] == 0 and card.exists()
+    assert json.loads((runs / "first" / "results.json").read_text())["run"] == "first"
 
 
 def test_mistakes_are_named(prefine, runs, tmp_path):  # noqa: F811

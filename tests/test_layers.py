@@ -22,6 +22,7 @@ LAYERS = [
         "registry",
         "rundir",
         "schema",
+        "student_t",
         "tiny_world",
         "type_words",
         "unanswered",

@@ -98,6 +98,16 @@ def test_a_single_stage_names_the_one_it_needs(recipe_file):
     assert len(run.results("label")) == 1 and not run.results("train")
 
 
+def test_a_trained_model_has_a_card_before_it_is_evaluated(recipe_file, tiny_model_dir):
+    recipe = load_variants(recipe_file, ["train.num_train_epochs=1", "evaluate=null", "report=null"])[0]
+    run = run_recipe(recipe, progress=Progress.silent())
+    (card,) = run.path.glob("train/*/model/README.md")
+    text = card.read_text()
+    assert "Not evaluated" in text and f"Trained from `{tiny_model_dir.name}`" in text
+    assert "prompts.jsonl | unknown | 12 |" in text and "Labels: `programmatic`." in text
+    assert "At the end of training" in text and "seconds on cpu" in text
+
+
 def test_other_settings_change_only_the_keys_that_read_them(recipe_file):
     def keys(*overrides):
         recipe = load_variants(recipe_file, overrides)[0]
@@ -208,6 +218,8 @@ def test_a_variant_goes_on_from_an_earlier_one(recipe_file):
         run_recipes(load_variants(recipe_file), stages=["data"], progress=Progress.silent())
     run = run_recipes(load_variants(recipe_file), progress=Progress.silent())
     first, second, third = run.results("train")
+    cards = [(r.path / "model" / "README.md").read_text() for r in (first, second, third)]
+    assert ["Not evaluated" in card for card in cards] == [True, False, False]
     assert [r.manifest()["settings"]["train"]["objective"]["name"] for r in (first, second, third)] == ["sft"] + [
         "dpo"
     ] * 2
@@ -216,3 +228,22 @@ def test_a_variant_goes_on_from_an_earlier_one(recipe_file):
     labeled, read = run.results("label")[0], run.results("data")[-1]
     assert {g.id for g in read.groups()} == {g.id for g in labeled.groups()}
     assert run_recipes(load_variants(recipe_file), progress=Progress.silent()) and len(run.results("train")) == 3
+
+
+def test_another_process_waits_for_what_the_first_writes_of_a_training(tmp_path, monkeypatch):
+    """A later variant may begin with its model."""
+    from prefine import pipeline
+
+    done = []
+    planned = pipeline.Planned("train", "dpo", {}, {}, lambda folder: done.append("trained") or (None, {}))
+    planned.folder = RunDir(tmp_path).stage("train", "dpo", "k" * 64)
+    planned.folder.start()
+
+    def sleep(_):
+        done.append("waited")
+        (planned.folder.path / "_SUCCESS").write_text("k" * 64)
+
+    monkeypatch.setattr(pipeline.time, "sleep", sleep)
+    monkeypatch.setattr(pipeline, "plan", lambda *_: [planned])
+    pipeline.follow(None, RunDir(tmp_path), None, "auto")  # type: ignore[arg-type]
+    assert done == ["trained", "waited"]

@@ -63,12 +63,14 @@ def run_recipes(
             if recipe.variant:
                 progress.line(f"variant: {recipe.variant}")
             plans[recipe.variant] = _run_one(settled(recipe, finder(plans)), run, stages, progress, resume)
+        from prefine.report.stage import build, cards
+
         asked = recipes[-1].report
         if asked is not None and (stages is None or "report" in stages):
-            from prefine.report.stage import build
-
             page = build(run, run.path / "report.html", asked.title, num_examples=asked.num_examples)
             progress.line(f"report: {page}")
+        else:
+            cards(run)
     return run
 
 
@@ -141,8 +143,7 @@ def main_process() -> bool:
 
 
 def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -> list[Planned]:
-    """What every process but the first does: train with the others, and wait for the stages that are the first's
-    alone."""
+    """What every process but the first does: train with the others, and wait for what the first does alone."""
     from prefine.progress import Progress
 
     plans = plan(recipe, run, Progress.silent(), resume)
@@ -151,7 +152,8 @@ def follow(recipe: Recipe, run: RunDir, stages: list[str] | None, resume: str) -
             continue
         if planned.stage == "train" and not planned.folder.done:
             planned.work(planned.folder)
-        elif planned.stage not in ("evaluate", "report"):
+        # Of a training, too: the first process still writes it down, and a later variant may begin with its model.
+        if planned.stage not in ("evaluate", "report"):
             while not planned.folder.done:
                 time.sleep(0.5)
     return plans

@@ -3,7 +3,7 @@
 runs/<name>/
   recipe.yaml                       the resolved settings of the last command
   <stage>/<label>-<key>/            one result; the key is a digest of settings and inputs
-    part-00000.parquet ...          rows, or model/ and metrics.jsonl for training
+    part-00000.parquet ...          rows, or for training model/, metrics.jsonl, samples.jsonl and kl.jsonl
     manifest.json                   settings, inputs, counts (in = out + dropped), versions, sha256 of each part
     _SUCCESS                        written last
 """

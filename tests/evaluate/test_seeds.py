@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prefine.evaluate.seeds import _t_quantile, over_seeds
+from prefine.evaluate.seeds import over_seeds
 
 
 def test_three_seeds_by_hand():
@@ -34,12 +34,3 @@ def test_noise_of_prompts_and_of_seeds_is_kept_apart():
 def test_a_table_is_wanted():
     with pytest.raises(ValueError, match="seeds, prompts"):
         over_seeds([])
-
-
-@pytest.mark.parametrize(
-    ("freedom", "wanted"),
-    # Tables of Student's t, two-sided 95 %.
-    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (5, 2.57058), (9, 2.26216), (10, 2.22814), (30, 2.04227)],
-)
-def test_quantiles_of_t_are_those_of_the_tables(freedom, wanted):
-    assert _t_quantile(0.975, freedom) == pytest.approx(wanted, abs=1e-4)

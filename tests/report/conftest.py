@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ FAMILIES = {
 }
 HOSTILE = '<script>window.hacked = 1; console.error("executed")</script><img src="http://evil.example/x.png">'
 SAMPLES = 4
+ANSWERS = ("plum and fig", HOSTILE, "no fruit here")
 STRANGE = (
     "</script><script>window.hacked = 2</script>",
     '<img src=x onerror="window.hacked = 3">',
@@ -42,10 +44,12 @@ def made_up_run(
     prompts: int = 120,
     metric: bool = True,
     strange: bool = False,
+    drift: bool = False,
 ) -> RunDir:
     """A finished run: `methods` maps an objective's name to how much better than the start it answers.
 
-    With `strange` the greedy responses are those of `STRANGE` in turn, as are the reasons of the judge.
+    With `strange` the greedy responses are those of `STRANGE` in turn, as are the reasons of the judge and what was
+    sampled while training. With `drift` something was sampled.
     """
     run = RunDir(path)
     rng = np.random.default_rng(5)
@@ -59,7 +63,9 @@ def made_up_run(
     )
     for m, (method, gain) in enumerate(methods.items()):
         for seed in seeds:
-            train = _train(run, pairs, method, seed, gain, order=m * 10 + seed)
+            train = _train(
+                run, pairs, method, seed, gain, m * 10 + seed, STRANGE if strange else ANSWERS if drift else ()
+            )
             _evaluate(run, train, data, method, seed, gain, groups, base, metric=metric, strange=strange)
     (path / "recipe.yaml").write_text("name: demo\nmodel: {path: tiny-student}\n# <b>not bold</b>\n")
     return run
@@ -91,7 +97,9 @@ def _stage(run: RunDir, stage: str, label: str, settings: dict, inputs: dict, co
     return folder
 
 
-def _train(run: RunDir, pairs: StageDir, method: str, seed: int, gain: float, order: int) -> StageDir:
+def _train(
+    run: RunDir, pairs: StageDir, method: str, seed: int, gain: float, order: int, drawn: Sequence[str]
+) -> StageDir:
     rate = {"simpo": 1e-4}.get(method, 2e-4)
     objective = {"name": method, "beta": 0.1 if method == "dpo" else 2.5}
     settings = {
@@ -124,6 +132,8 @@ def _train(run: RunDir, pairs: StageDir, method: str, seed: int, gain: float, or
             if step % 30 == 0:
                 held_out = {k: row[k] for k in ("rewards/margins", "rewards/accuracies", "logps/chosen")}
                 f.write(json.dumps({"step": step, **{f"eval/{k}": v * 0.9 for k, v in held_out.items()}}) + "\n")
+    if drawn:
+        _sampled(folder, method, seed, drawn)
     folder.finish(
         settings,
         _counts(1860, {"too_long": 2}),
@@ -141,6 +151,41 @@ def _train(run: RunDir, pairs: StageDir, method: str, seed: int, gain: float, or
         seed=seed,
     )
     return folder
+
+
+def _sampled(folder: StageDir, method: str, seed: int, drawn: Sequence[str]) -> None:
+    """What the policy wrote while it was trained: KL is a tenth of the step and of the seed, the length falls by one in
+    30 steps."""
+    points, rows = [], []
+    for step in range(0, 121, 30):
+        kl, spread = (step + seed) / 10, min(step, 1)
+        points.append(
+            {
+                "step": step,
+                "value": kl,
+                "low": kl - spread,
+                "high": kl + 2 * spread,
+                "n": 4,
+                "per_token": kl / 10,
+                "tokens": 12.0 - step / 30,
+                "finished": 0.75,
+            }
+        )
+        for i in range(4):
+            text = drawn[(step // 30 + i) % len(drawn)]
+            rows.append(
+                {
+                    "step": step,
+                    "id": f"row-{i}",
+                    "prompt": f"prompt {i} {HOSTILE}",
+                    "response": f"{text} ({method} at {step})",
+                    "token_ids": [5, 6],
+                    "logp": -3.5,
+                    "finished": i < 3,
+                }
+            )
+    for name, lines in (("kl.jsonl", points), ("samples.jsonl", rows)):
+        (folder.path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _evaluate(

@@ -35,7 +35,9 @@ def test_span_leaves_room():
 
 def test_numbers_as_text():
     assert number(0.0123456) == "0.0123" and number(1234.5) == "1,234" and number(-2.5) == "\u22122.50"
-    assert number(0) == "0" and number(3e-7) == "3.00e-07"
+    assert (
+        number(0) == "0" and number(3e-7) == "3.00e-07" and number(9.998) == "10.0" and number(0.0009999) == "0.00100"
+    )
     assert percent(0.5625) == "56.2\u202f%"
     assert tick_text(0.5, 0.5) == "0.5" and tick_text(200_000, 200_000) == "200k" and tick_text(1e6, 1e6) == "1M"
 

@@ -87,3 +87,11 @@ def test_of_many_methods_only_the_best_meets_all_others():
     found = compared(*runs)
     assert sum(b == "start" for _, b in found) == 14
     assert {a for a, b in found if b != "start"} == {"m13"} and sum(b != "start" for _, b in found) == 13
+
+
+def test_a_share_over_seeds_ends_at_one():
+    """Shares of 1, .5 and 1: mean .833, sd .289, and 4.303 * .289 / sqrt(3) = .717 to either side."""
+    runs = [run("a", [1.0, v], [0.0, 0.5], seed=i) for i, v in enumerate((1.0, 0.0, 1.0))]
+    over = compared(*runs)["a", "start"]["over_seeds"]
+    assert over["value"] == pytest.approx(5 / 6) and over["high"] == 1.0
+    assert over["low"] == pytest.approx(5 / 6 - 4.3027 * 0.288675 / 3**0.5, abs=1e-4)

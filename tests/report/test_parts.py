@@ -107,7 +107,16 @@ def test_judged_benchmarks(report):
     }
     facts = {"kind": "alpaca_eval", "questions": 805, "baseline": "gpt", "judge": {"judge": "j-1"}}
     report.runs[0]["benchmarks"] = {
-        "ae": {**facts, "scores": {**line, "n_parsed": 804, "notes": ["two verdicts failed"]}}
+        "ae": {
+            **facts,
+            "scores": {
+                **line,
+                "n_parsed": 804,
+                "notes": ["two verdicts failed"],
+                "bounds": [60.5, 61.5],
+                "orders": {"flip_rate": 0.125, "tie_rate": None},
+            },
+        }
     }
     rows = [{"category": "hard", "score": 12.5}, {"category": "creative", "score": 40.0}]
     report.runs[1]["benchmarks"] = {"hard": {**facts, "scores": {"by_category": rows}}}
@@ -122,8 +131,14 @@ def test_judged_benchmarks(report):
         "two verdicts failed",
         "creative",
         "40.0",
+        "[60.5, 61.5]",
+        "order decides",
+        "12.5\u202f%",
     ):
         assert said in html, said
+    assert "level in the end" not in html and html.count(">with the failed ones<") == 1
+    assert benchmarks.main_score(line) == ("length-controlled, win rate, %", "58.5 [50.5, 66.0]")
+    assert benchmarks.main_score({"score": 3.0}) == ("score", "3.00") and benchmarks.main_score({})[1] == "\u2013"
 
 
 def test_judges(report):

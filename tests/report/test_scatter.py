@@ -14,6 +14,23 @@ def test_names_stay_apart_and_are_escaped():
     assert svg.get("aria-label") == "q & a"
 
 
+def test_a_name_covers_no_mark_where_there_is_room():
+    """Two groups whose spots stand over one another, and a name as wide as the gap between others."""
+    spots = [Spot("one", 0, 10.0, Interval(v, v - 0.05, v + 0.05), small=True) for v in (0.3, 0.5)]
+    spots += [Spot("two", 1, 10.0, Interval(0.7, 0.6, 0.9)), Spot("three", 2, 10.4, Interval(0.65, 0.55, 0.95))]
+    svg = ElementTree.fromstring(scatter_chart(spots, name="n", x_label="s", from_zero=True))
+    names = [t for t in svg.iter("text") if t.text in ("one", "two", "three")]
+    assert len(names) == 3
+    whiskers = [e for e in svg.iter("line") if e.get("class") == "whisker"]
+    for name in names:
+        middle, end, half = float(name.get("x") or 0), float(name.get("y") or 0), 3.5 * len(name.text or "")
+        for w in whiskers:
+            x, ends = float(w.get("x1") or 0), sorted(float(w.get(k) or 0) for k in ("y1", "y2"))
+            assert not (abs(x - middle) < half and ends[0] < end and ends[1] > end - 9), name.text
+    # single seeds are drawn small
+    assert sorted(float(c.get("r") or 0) for c in svg.iter("circle")) == [2.6, 2.6]
+
+
 def test_the_front_is_a_stair_and_dominated_spots_are_hollow():
     cheap, good, bad = (
         Spot(n, i, x, Interval(y, None, None))

@@ -21,6 +21,7 @@ from prefine.progress import Progress
 from prefine.recipe import Train
 from prefine.registry import objectives
 from prefine.train.batches import Item
+from prefine.train.drift import SAMPLES, Samples
 from prefine.train.trainer import Trainer
 
 
@@ -83,12 +84,22 @@ def make_policy(lora: bool = False, dropout: float = 0.0, seed: int = 0) -> Poli
     return Policy(model)
 
 
+class Numbers:
+    """A tokenizer whose texts are the ids; 2 ends a response."""
+
+    chat_template = None
+    eos_token_id = 2
+
+    def decode(self, ids, **_) -> str:
+        return " ".join(map(str, ids))
+
+
 def make_trainer(
     folder: Path, block: dict, settings: dict, *, n: int = 24, policy: Policy | None = None, **fingerprint
 ):
     lora, dropout = settings.pop("lora", False), settings.pop("dropout", 0.0)
     mode, short = settings.pop("mode", "cascade"), settings.pop("short_of_memory", None)
-    found = settings.pop("found", None)
+    found, count = settings.pop("found", None), settings.pop("eval_samples", 0)
     train = Train(**{"objective": block, "learning_rate": 1e-2, "batch_size": 8, **settings})
     objective = objectives.build(block)
     objective.start_loss = lambda: None  # the reference numbers are made up
@@ -97,18 +108,21 @@ def make_trainer(
     if objective.statistics & {"seq_kl", "divergence"}:
         other = make_policy(seed=1).to(policy.causal.dtype).requires_grad_(False).eval()
         policy.compare_with(other, divergence=getattr(objective, "token_divergence", None))
+    held_out = make_items(objective, 5, seed=1)
+    drawn = {"count": count, "max_new_tokens": 6, "seed": 3, "say": print}
     trainer = Trainer(
         policy,
         objective,
         train,
         make_items(objective, n),
-        make_items(objective, 5, seed=1),
+        held_out,
         folder=folder,
         seed=3,
         mode=mode,
         fingerprint={"objective": block, **fingerprint},
         progress=Progress.silent(),
         max_tokens=found and found[int(os.environ.get("RANK", 0))],
+        samples=Samples(folder / SAMPLES, held_out, Numbers(), **drawn),
     )
     if short:
         run_short(trainer, *short)

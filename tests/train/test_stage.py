@@ -36,6 +36,7 @@ def recipe(tmp_path, path, data, **changes):
         "learning_rate": 1e-2,
         "batch_size": 8,
         "num_train_epochs": 4.0,
+        "eval_samples": 0,
         **changes.pop("train", {}),
     }
     settings = {

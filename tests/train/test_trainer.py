@@ -51,7 +51,7 @@ def start(folder, name, settings, processes=1, **kwargs):
 )
 def test_two_processes_train_as_one(tmp_path, name, unlike, tokens):
     """Even if one of them runs out of memory, or has found less of it: then both take smaller micro-batches."""
-    settings = {"max_tokens": 100, "num_train_epochs": 1.0}
+    settings = {"max_tokens": 100, "num_train_epochs": 1.0, "eval_samples": 2}
     said = {}
     for folder, processes in (("one", 1), ("two", 2)):
         more = unlike if processes == 2 else {}
@@ -70,12 +70,20 @@ def test_two_processes_train_as_one(tmp_path, name, unlike, tokens):
         assert a["step"] == b["step"] and a["tokens"] == b["tokens"]
         key = "loss" if "loss" in a else "eval/loss"
         assert a[key] == pytest.approx(b[key], rel=1e-5)
+    assert sampled(tmp_path / "one")[1] == sampled(tmp_path / "two")[1] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def run_through(tmp_path, name, settings):
     trainer = make_trainer(tmp_path, {"name": name}, dict(settings))
     trainer.run()
     return weights(trainer), (tmp_path / "metrics.jsonl").read_text()
+
+
+def sampled(folder):
+    """What was sampled while training, as bytes, and the steps at which it was."""
+    path = folder / "samples.jsonl"
+    text = path.read_bytes() if path.exists() else b""
+    return text, [json.loads(line)["step"] for line in text.splitlines()]
 
 
 def without_seconds(log):
@@ -93,6 +101,7 @@ def without_seconds(log):
         ("beta_dpo", {"max_tokens": 60}),
         ("bco", {}),
         ("tdpo", {"lora": True}),
+        ("dpo", {"eval_samples": 2, "eval_steps": 2, "lora": True, "dropout": 0.2}),
     ],
 )
 def test_stopped_at_any_step_and_resumed_is_bitwise_the_same(tmp_path, name, settings):
@@ -116,10 +125,13 @@ def test_stopped_at_any_step_and_resumed_is_bitwise_the_same(tmp_path, name, set
         for key, value in want.items():
             assert torch.equal(got[key], value), (stop, key)
         assert without_seconds(resumed_log) == without_seconds(log)
+        assert sampled(folder) == sampled(tmp_path / "whole")
+    assert sampled(tmp_path / "whole")[1] == ([0, 0, 2, 2, 4, 4, 6, 6] if "eval_samples" in settings else [])
 
 
 def test_killed_at_random_instants_ends_with_the_same_bits(tmp_path):
     settings = {"num_train_epochs": 40.0, "save_steps": 1, "lora": True, "logging_steps": 7}
+    settings |= {"eval_samples": 2, "eval_steps": 10}
     assert start(tmp_path / "whole", "beta_dpo", settings).wait(timeout=240) == 0
     want = load_file(tmp_path / "whole" / "final.safetensors")
     folder, kills = tmp_path / "killed", 0
@@ -141,6 +153,8 @@ def test_killed_at_random_instants_ends_with_the_same_bits(tmp_path):
     assert kills == 3
     for key, value in load_file(folder / "final.safetensors").items():
         assert torch.equal(value, want[key]), key
+    assert sampled(folder) == sampled(tmp_path / "whole")
+    assert sampled(folder)[1] == sorted([*range(0, 121, 10)] * 2)
 
 
 def test_sigterm_saves_and_stops(tmp_path):

@@ -47,6 +47,8 @@ def examine() -> dict[str, Any]:
 def _devices() -> list[dict[str, Any]]:
     import torch
 
+    from prefine.models.bfloat16 import cpu_bf16
+
     out: list[dict[str, Any]] = []
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
@@ -60,7 +62,7 @@ def _devices() -> list[dict[str, Any]]:
                 "bf16": torch.cuda.is_bf16_supported(),
             }
         )
-    cpu = {"device": "cpu", "name": _cpu_name(), "bf16": bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())}
+    cpu = {"device": "cpu", "name": _cpu_name(), "bf16": cpu_bf16()}
     return [*out, cpu]
 
 
@@ -138,7 +140,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     out.append("devices")
     for d in found["devices"]:
         memory = f", {d['free_gb']} GB free of {d['total_gb']} GB" if "free_gb" in d else ""
-        out.append(f"  {d['device']:<14}{d['name']}{memory}{', fast bfloat16' if d['bf16'] else ''}")
+        emulated = ", bfloat16 only emulated and slow" if d["device"] == "cpu" and d["bf16"] is False else ""
+        out.append(f"  {d['device']:<14}{d['name']}{memory}{', fast bfloat16' if d['bf16'] else emulated}")
     threads = found["threads"]
     out.append(f"memory          {size(found['memory_gb'])}")
     out.append(f"disk            {size(found['disk_gb'])} ({found['disk_gb']['of']})")

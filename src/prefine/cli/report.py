@@ -33,9 +33,15 @@ def report(
         _stage(targets, out, title)
         return
     from prefine.cli.results import show_results
-    from prefine.report.stage import build
+    from prefine.errors import PrefineError
+    from prefine.report.stage import build, cards
 
-    runs = [run for target in targets for run in runs_of(target)]
+    given = [run for target in targets for run in runs_of(target)]
+    runs = [run for run in given if (run / "evaluate").is_dir()]
+    for card in cards([run for run in given if run not in runs]):
+        typer.echo(f"card of a model that was not evaluated: {card}")
+    if not runs:
+        raise PrefineError(f"{', '.join(targets)} has no finished evaluation to show; run 'prefine evaluate' first")
     folder = Path(out) if out else runs[0] if len(runs) == 1 else Path("report")
     stages.note_run(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,9 +71,13 @@ def runs_of(target: str) -> list[Path]:
     if not path.is_dir():
         beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
         raise PrefineError(f"there is no run directory {target}{nearest(path.name, beside) if beside else ''}")
-    if (path / "evaluate").is_dir():
+    if _is_run(path):
         return [path]
-    found = sorted(p for p in path.iterdir() if (p / "evaluate").is_dir())
+    found = sorted(p for p in path.iterdir() if _is_run(p))
     if not found:
         raise PrefineError(f"{target} has no finished evaluation, nor has a folder in it; run 'prefine evaluate' first")
     return found
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "evaluate").is_dir() or (path / "train").is_dir()

@@ -30,7 +30,10 @@ def show_results(run: Path) -> None:
     from rich.table import Table
 
     data = json.loads((run / "results.json").read_text())
-    rows: list[tuple[str, ...]] = [("start", "", "", "", "", *_answers(data.get("start") or {}), "", "", "")]
+    starts = data.get("starts") or [data.get("start") or {}]
+    rows: list[tuple[str, ...]] = [
+        (str(s.get("label", "start")), "", "", "", "", *_answers(s), "", "", "") for s in starts
+    ]
     for r in data["runs"]:
         shares = (_share(r.get(key)) for key in ("win_rate", "win_rate_t1", "cooled_start", "reward_accuracy"))
         costs = ((r.get("kl") or {}).get("value"), 2), (r.get("seconds"), 0), (r.get("peak_memory_mb"), 0)
@@ -46,8 +49,12 @@ def show_results(run: Path) -> None:
     if said:
         console.print(" ".join([said["headline"], *said["lines"]]), markup=False, highlight=False)
     console.print(table)
+    if any(len(m["seeds"]) > 1 for m in data.get("methods") or []):
+        console.print(_over_seeds(data))
     if data.get("comparisons"):
         console.print(_comparisons(data["comparisons"]))
+    if any(r.get("benchmarks") for r in data["runs"]):
+        console.print(_benchmarks(data["runs"]))
 
 
 CERTAIN = 0.05
@@ -58,9 +65,13 @@ def _comparisons(found: list[dict[str, Any]]) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for i, name in enumerate(("compared", "wins, greedy", "p (Holm)", "detectable", "")):
-        table.add_column(name, justify="left" if i in (0, 4) else "right", no_wrap=True)
-    for c in found:
+    names = ["compared", "wins, greedy", "p (Holm)", "detectable", "over seeds", ""]
+    seeds = [c.get("over_seeds") or {} for c in found]
+    if not any(s.get("low") is not None for s in seeds):
+        names.remove("over seeds")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("compared", "") else "right", no_wrap=True)
+    for c, over in zip(found, seeds, strict=True):
         won = c["win_rate"]
         p, detectable = won["adjusted"], won["detectable"]
         certain = p is not None and p < CERTAIN
@@ -69,8 +80,52 @@ def _comparisons(found: list[dict[str, Any]]) -> Any:
             _share(won),
             "" if p is None else "< .001" if p < 0.001 else f"{p:.3f}",
             "" if detectable is None else f"{100 * detectable:.1f}",
-            "certain" if certain else "not certain",
+            *([_ends(over)] if "over seeds" in names else []),
+            "not certain" if not certain else "certain" if _stands(over) else "with these seeds",
         )
+    return table
+
+
+def _ends(over: dict[str, Any]) -> str:
+    return "" if over.get("low") is None else f"[{100 * over['low']:.1f}, {100 * over['high']:.1f}]"
+
+
+def _stands(over: dict[str, Any]) -> bool:
+    """Whether other seeds would not turn the order around, as far as that is known."""
+    return over.get("low") is None or not over["low"] <= 0.5 <= over["high"]
+
+
+def _over_seeds(data: dict[str, Any]) -> Any:
+    """Methods with several seeds: mean and standard deviation over them."""
+    from rich.table import Table
+
+    from prefine.report.spreads import spreads
+
+    columns = spreads(data)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, name in enumerate(("mean ± sd", *(head for head, _, _ in columns))):
+        table.add_column(name, justify="right" if i else "left", no_wrap=True)
+    for row in zip((str(m["name"]) for m in data["methods"]), *(cells for _, cells, _ in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _benchmarks(runs: list[dict[str, Any]]) -> Any:
+    """Judged benchmarks: the score that each is known by, with its interval, and how many verdicts it rests on."""
+    from rich.table import Table
+
+    from prefine.report.parts.benchmarks import main_score
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("benchmark", "model", "", "score", "verdicts", "failed", "judge"):
+        table.add_column(name, justify="right" if name in ("score", "verdicts", "failed") else "left", no_wrap=True)
+    for run in runs:
+        for name, found in (run.get("benchmarks") or {}).items():
+            for line in found["scores"].get("by_category") or [found["scores"]]:
+                what, text = main_score(line)
+                who = " ".join(filter(None, (str(run["name"]), line.get("category"))))
+                counts = (str(line.get(k, "")) for k in ("n_parsed", "n_failed"))
+                table.add_row(name, who, what, text, *counts, str(found["judge"].get("name", "")))
     return table
 
 

@@ -130,5 +130,11 @@ def _print_recipe(path: str, overrides: list[str] | None) -> None:
 
     recipe = load_recipe(path, overrides or [])
     typer.echo(f"# {path}: data, {', '.join(recipe.stages())}\n{dump_recipe(recipe)}", nl=False)
-    for line in estimate(load_variants(path, overrides or [])):
+    recipes = load_variants(path, overrides or [])
+    lines = estimate(recipes)
+    if any(r.train is not None and r.train.bf16 for r in recipes):
+        from prefine.models.bfloat16 import slow_bf16
+
+        lines += [f"train: {slow}"] if (slow := slow_bf16()) else []
+    for line in lines:
         typer.echo(f"# {line}")

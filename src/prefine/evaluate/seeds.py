@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from prefine.evaluate.statistics import LEVEL, RESAMPLES, Estimate, mean
+from prefine.student_t import t_quantile
 
 FEWEST = 3
 """Below this many seeds a spread is shown, but no interval."""
@@ -49,34 +50,8 @@ def over_seeds(
     sd = float(runs.std(ddof=1)) if k > 1 else None
     ends: list[float | None] = [None] * 4
     if k >= FEWEST and sd is not None:
-        half = _t_quantile((1 + level) / 2, k - 1) * sd / math.sqrt(k)
+        half = t_quantile((1 + level) / 2, k - 1) * sd / math.sqrt(k)
         drawn = mean(runs.tolist(), resamples=resamples, level=level, seed=seed)
         ends = [value - half, value + half, drawn.low, drawn.high]
     prompts = mean(table.mean(axis=0).tolist(), resamples=resamples, level=level, seed=seed)
     return OverSeeds(value, sd, *ends, seeds=k, prompts=prompts)
-
-
-def _t_quantile(p: float, freedom: int) -> float:
-    """The point below which Student's t with `freedom` degrees has the probability p > 1/2, by bisection."""
-    low, high = 0.0, 1.0
-    while _t_below(high, freedom) < p:
-        high *= 2
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_below(middle, freedom) < p else (low, middle)
-    return (low + high) / 2
-
-
-def _t_below(t: float, freedom: int) -> float:
-    """P(T <= t) for whole degrees of freedom, as a finite sum (Abramowitz and Stegun 1964, 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine, cosine) if odd else (1.0, 1.0)
-    if freedom == 1:
-        total = 0.0
-    for k in range(3 if odd else 2, freedom - 1, 2):
-        term *= cosine * cosine * (k - 1) / k
-        total += term
-    inside = (angle + sine * total) * 2 / math.pi if odd else sine * total
-    return (1 + inside) / 2

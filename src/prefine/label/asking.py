@@ -106,8 +106,8 @@ class Asker:
         if self.repeat:
             tag += f"~{self.repeat}"
             sampling = replace(sampling, seed=sampling.seed + self.repeat)
-        messages = ({"role": "user", "content": question.asked.text},)
-        return attempted(Request(messages, sampling, purpose=self.purpose, tag=tag), attempt)
+        first = Request(({"role": "user", "content": question.asked.text},), sampling, purpose=self.purpose, tag=tag)
+        return attempted(first, attempt)
 
     def facts(self) -> dict[str, Any]:
         """What was asked in this process: questions, second tries, replies without an answer by status; and calls."""

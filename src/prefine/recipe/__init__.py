@@ -179,8 +179,11 @@ class Train(Section):
     """A line of metrics.jsonl every so many steps."""
     eval_steps: Positive | None = None
     """Evaluate on held-out examples every so many steps; null means four times in a run."""
+    eval_samples: Annotated[int, Field(ge=0)] = 16
+    """Held-out prompts that the policy answers at temperature 1 before training and at each evaluation, for the curves
+    of KL from the start and of length; 0 for none."""
     save_steps: Positive | None = None
-    """Write a resumable checkpoint every so many steps; null means only when interrupted and at the end."""
+    """Write a resumable checkpoint every so many steps; null means only when it is stopped."""
     save_total_limit: Annotated[int, Field(ge=2)] = 2
     """Checkpoints kept; the latest is never deleted before the next is on disk."""
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = []

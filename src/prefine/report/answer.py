@@ -18,12 +18,16 @@ where methods began with different models. A method that another one certainly b
 
 @dataclass
 class Answer:
-    """`headline` names the best method, `lines` say by how much and how certain; `certain` None: nothing to tell."""
+    """`headline` names the best method, `lines` say by how much and how certain; `certain` None: nothing to tell.
+
+    over_seeds: whether the intervals over seeds say the same as `certain`; None without such intervals.
+    """
 
     headline: str
     lines: list[str] = field(default_factory=list)
     method: str | None = None
     certain: bool | None = None
+    over_seeds: bool | None = None
 
 
 def ranking(data: dict[str, Any]) -> tuple[str, bool, list[dict[str, Any]]]:
@@ -53,9 +57,12 @@ def answer(data: dict[str, Any]) -> Answer:
     first = against.get((best["name"], START))
     duels = _duels(best["name"], [m["name"] for m in ranked if m is not best], against)
     lines, certain = _against_start(best, first)
-    lines += [*_against_others(duels), _seeds(best, first)]
+    lines += [*_against_others(duels), _seeds(best, first), _open_over_seeds(duels)]
     certain = certain and all(d.certain and d.won > 0.5 for d in duels) and len(duels) == len(ranked) - 1
-    made = Answer(_headline(best, first, duels, len(ranked)), [x for x in lines if x], best["name"], certain)
+    intervals = [found for found in (seeds_interval(first), *(d.over_seeds for d in duels)) if found]
+    stands = all(not low <= 0.5 <= high for low, high in intervals) if intervals else None
+    headline = _headline(best, first, duels, len(ranked))
+    made = Answer(headline, [x for x in lines if x], best["name"], certain, stands)
     if not same_start(data):
         made.headline, *made.lines = (x.replace("the start", "its own start") for x in (made.headline, *made.lines))
     return made
@@ -69,6 +76,13 @@ class Duel:
     won: float
     certain: bool
     test: dict[str, Any]
+    over_seeds: tuple[float, float] | None = None
+    """Ends of the interval of the share over seeds, where there are three or more."""
+
+    @property
+    def open_over_seeds(self) -> bool:
+        """Whether other seeds may turn the order around."""
+        return self.over_seeds is not None and self.over_seeds[0] <= 0.5 <= self.over_seeds[1]
 
     def __str__(self) -> str:
         return f"{self.other} ({percent(self.won)}, {chance(self.test['adjusted'])})"
@@ -79,10 +93,19 @@ def _duels(best: str, others: list[str], against: dict[tuple[str, str], Any]) ->
     out = []
     for name in others:
         if found := against.get((best, name)):
-            out.append(Duel(name, found["win_rate"]["value"], is_certain(found), found["win_rate"]))
+            ends = seeds_interval(found)
+            out.append(Duel(name, found["win_rate"]["value"], is_certain(found), found["win_rate"], ends))
         elif found := against.get((name, best)):
-            out.append(Duel(name, 1 - found["win_rate"]["value"], is_certain(found), found["win_rate"]))
+            ends = seeds_interval(found)
+            turned = (1 - ends[1], 1 - ends[0]) if ends else None
+            out.append(Duel(name, 1 - found["win_rate"]["value"], is_certain(found), found["win_rate"], turned))
     return out
+
+
+def seeds_interval(found: dict[str, Any] | None) -> tuple[float, float] | None:
+    """The 95 % interval of the share won over seeds; None with fewer than three of them."""
+    over = (found or {}).get("over_seeds") or {}
+    return None if over.get("low") is None else (over["low"], over["high"])
 
 
 def same_start(data: dict[str, Any]) -> bool:
@@ -120,7 +143,8 @@ def _headline(best: dict[str, Any], first: dict[str, Any] | None, duels: list[Du
         return f"{name} beats the start in {won} of the comparisons; which of {who} is best is not certain."
     if methods == 1:
         return f"{name} beats the start in {won} of the comparisons."
-    return f"{name} is best: it beats the start in {won} of the comparisons, and every other method."
+    which = " with these seeds" if any(d.open_over_seeds for d in duels) else ""
+    return f"{name} is best{which}: it beats the start in {won} of the comparisons, and every other method."
 
 
 def is_certain(found: dict[str, Any] | None) -> bool:
@@ -155,6 +179,21 @@ def _against_others(duels: list[Duel]) -> list[str]:
     return out
 
 
+def _open_over_seeds(duels: list[Duel]) -> str:
+    """Which duels that are certain over the prompts other seeds may turn around."""
+    told = [
+        f"{d.other} ({100 * d.over_seeds[0]:.1f} to {percent(d.over_seeds[1])})"
+        for d in duels
+        if d.certain and d.over_seeds and d.open_over_seeds
+    ]
+    if not told:
+        return ""
+    return (
+        "Other seeds may give another order: over seeds, the 95\u202f% interval of the share won includes 50\u202f% "
+        f"against {listed(told)}."
+    )
+
+
 def _detectable(won: dict[str, Any]) -> str:
     """What as many prompts could have found."""
     if not won["detectable"]:
@@ -173,8 +212,7 @@ def _seeds(best: dict[str, Any], first: dict[str, Any] | None = None) -> str:
     spread = best.get("win_rate")
     if not spread:
         return ""
-    over = (first or {}).get("over_seeds") or {}
-    other = ""
-    if over.get("low") is not None:
-        other = f"; 95\u202f% interval of the mean over seeds {100 * over['low']:.1f} to {percent(over['high'])}"
+    ends, other = seeds_interval(first), ""
+    if ends:
+        other = f"; 95\u202f% interval of the mean over seeds {100 * ends[0]:.1f} to {percent(ends[1])}"
     return f"Over {n} training seeds: {spread_text(spread)} (mean and standard deviation){other}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,56 @@ import yaml
 
 from prefine.durable import write_bytes
 from prefine.report.collect import Collection, Run
-from prefine.report.phrases import interval_text
+from prefine.report.phrases import duration, interval_text
+from prefine.report.results import run_result
 from prefine.report.sources import UNKNOWN
-from prefine.report.svg import number
+from prefine.report.svg import DASH, number
 from prefine.report.text import model_name, plain
+from prefine.report.trainings import unevaluated
 
 MARK = "<!-- prefine: this card is written anew with every report -->"
 """Stands in the cards that we wrote; a file without it is somebody's own and stays."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HYPERPARAMETERS = ("learning_rate", "lr_scheduler_type", "warmup_ratio", "num_train_epochs", "batch_size", "max_length")
+ENDS = (
+    ("loss", "loss, in the objective's own unit"),
+    ("rewards/accuracies", "share of pairs ranked as labeled"),
+    ("rewards/margins", "reward margin, beta times nats"),
+    ("kl", "KL from the reference, nats a response"),
+    ("logps/chosen", "log-prob of chosen, nats a response"),
+    ("logps/rejected", "log-prob of rejected, nats a response"),
+    ("perplexity", "perplexity"),
+    ("token_accuracy", "share of tokens predicted right"),
+)
+"""What is told of a training's last steps, of the values that it logged."""
+
+
+NOT_EVALUATED = (
+    "## Results\n\nNot evaluated: its run holds no evaluation of this model. What it answers was neither read nor "
+    "scored."
+)
 
 
 def write_cards(found: Collection, data: dict[str, Any]) -> list[Path]:
     """A card in every model's folder; one that cannot be written to, or that has a card of its own, is left alone."""
-    written = []
-    for run, numbers in zip(found.runs, data["runs"], strict=True):
-        path = run.model / "README.md" if run.model else None
-        if path is None or (path.exists() and MARK not in path.read_text(errors="replace")):
-            continue
-        try:
-            write_bytes(path, card(run, numbers).encode())
-        except OSError:
-            continue
-        written.append(path)
-    return written
+    pairs = zip(found.runs, data["runs"], strict=True)
+    return [path for run, numbers in pairs if (path := _write(run, numbers))]
+
+
+def write_training_cards(folders: Sequence[Path]) -> list[Path]:
+    """The same for the finished trainings in run directories that have no evaluation there."""
+    return [path for run in unevaluated(folders) if (path := _write(run, run_result(run)))]
+
+
+def _write(run: Run, numbers: dict[str, Any]) -> Path | None:
+    path = run.model / "README.md" if run.model else None
+    if path is None or (path.exists() and MARK not in path.read_text(errors="replace")):
+        return None
+    try:
+        write_bytes(path, card(run, numbers).encode())
+    except OSError:
+        return None
+    return path
 
 
 def card(run: Run, numbers: dict[str, Any]) -> str:
@@ -43,7 +70,8 @@ def card(run: Run, numbers: dict[str, Any]) -> str:
         _made(run, numbers),
         _data(run),
         _settings(run),
-        _results(numbers),
+        _ends(run),
+        _results(numbers) if run.evaluated else NOT_EVALUATED,
         _limits(run, numbers),
         _cost(run, numbers),
     ]
@@ -83,13 +111,13 @@ def _measured(numbers: dict[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def _made(run: Run, numbers: dict[str, Any]) -> str:
-    start = run.scores.get("start") or "an unnamed model"
+    start = f"`{model_name(run.scores['start'])}`" if run.scores.get("start") else "a model that no file of it names"
     what = "An adapter of" if run.settings.get("model.lora_r") is not None else "Trained from"
     how = f" with the objective `{run.objective}`" if run.objective else ""
     seed = f", seed {run.seed}" if run.seed is not None else ""
     trained = f" on {numbers['examples']['train']:,} examples" if (numbers["examples"] or {}).get("train") else ""
     version = run.train.get("versions", {}).get("prefine", "")
-    return f"{what} `{model_name(start)}`{how}{trained}{seed}, by prefine {version}.".replace(" .", ".")
+    return f"{what} {start}{how}{trained}{seed}, by prefine {version}.".replace(" .", ".")
 
 
 def _data(run: Run) -> str:
@@ -117,6 +145,23 @@ def _settings(run: Run) -> str:
         return ""
     lines = ["## Training", "", "| setting | value |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {_cell(k)} | {_cell(v)} |" for k, v in told.items())])
+
+
+def _ends(run: Run) -> str:
+    """The last value of what was logged in training, on its batches and on held-out examples."""
+
+    def last(key: str) -> tuple[str, int | None]:
+        row = next((r for r in reversed(run.log) if key in r and "step" in r), None)
+        return (DASH, None) if row is None else (number(row[key]), int(row["step"]))
+
+    rows = [(name, last(key), last(f"eval/{key}")) for key, name in ENDS]
+    rows = [r for r in rows if r[1][1] is not None or r[2][1] is not None]
+    if not rows:
+        return ""
+    at = [max((r[i][1] or 0 for r in rows), default=0) for i in (1, 2)]
+    heads = [f"{name}, step {step}" if step else name for name, step in zip(("training", "held out"), at, strict=True)]
+    lines = ["## At the end of training", "", f"| as logged | {heads[0]} | {heads[1]} |", "| --- | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {ours[0]} | {held[0]} |" for name, ours, held in rows)])
 
 
 def _results(numbers: dict[str, Any]) -> str:
@@ -165,12 +210,14 @@ def _limits(run: Run, numbers: dict[str, Any]) -> str:
 def _cost(run: Run, numbers: dict[str, Any]) -> str:
     if numbers["seconds"] is None:
         return ""
-    said = f"{number(numbers['seconds'])} s on {numbers['device'] or 'a device that is not known'}"
+    value, unit = duration(numbers["seconds"])
+    said = f"{number(value)} {unit} on {numbers['device'] or 'a device that is not known'}"
     if numbers["processes"] and numbers["processes"] > 1:
         said += f" times {numbers['processes']}"
     if numbers["peak_memory_mb"]:
         said += f", at most {number(numbers['peak_memory_mb'])} MB"
-    return f"## Cost of the training\n\n{said}. The whole report: `report.html` of the run `{plain(run.folder)}`."
+    whole = "The whole report: `report.html` of" if run.evaluated else "It was made in"
+    return f"## Cost of the training\n\n{said}. {whole} the run `{plain(run.folder)}`."
 
 
 def _cell(value: Any) -> str:

@@ -146,13 +146,17 @@ def _kl(data: dict[str, Any]) -> list[str]:
 
 
 def _diversity(data: dict[str, Any]) -> list[str]:
-    start = (data["start"] or {}).get("distinct") or 0.0
-    found = [r for r in data["runs"] if r["distinct"] is not None and r["distinct"] < DIVERSITY_LEFT * start]
+    starts = {s["name"]: s["distinct"] or 0.0 for s in data["starts"]}
+    found = [
+        r
+        for r in data["runs"]
+        if r["distinct"] is not None and r["distinct"] < DIVERSITY_LEFT * starts.get(r["start"], 0.0)
+    ]
     return _warn(
         found,
         lambda r: (
             f"diversity collapsed: {number(r['distinct'])} different responses of {r['sampling']['num_samples']}, "
-            f"the start has {number(start)}."
+            f"the start has {number(starts[r['start']])}."
         ),
     )
 

@@ -36,6 +36,10 @@ class Run:
     settings: dict[str, Any]
     lineage: list[str]
     log: list[dict[str, Any]] = field(default_factory=list)
+    drift: list[dict[str, Any]] = field(default_factory=list)
+    """KL from the start, and length, of what the policy sampled while it was trained, by step."""
+    drawn: list[dict[str, Any]] = field(default_factory=list)
+    """What it sampled."""
     groups: list[Group] = field(default_factory=list)
     model: Path | None = None
     """The folder of its weights, where something was trained."""
@@ -139,6 +143,8 @@ def _runs(folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]]) -
             settings=settings,
             lineage=lineage,
             log=read_log(place),
+            drift=read_rows(place, "kl.jsonl"),
+            drawn=read_rows(place, "samples.jsonl"),
             groups=list(result.groups()),
             model=place.path / "model" if place and (place.path / "model").is_dir() else None,
             sources=sources_of([results[k] for k in lineage]),
@@ -159,11 +165,16 @@ def _lineage(key: str, results: dict[str, tuple[StageDir, dict[str, Any]]]) -> l
 
 def read_log(place: StageDir | None) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; values that are not finite numbers are left out of a row."""
-    path = place.path / "metrics.jsonl" if place else None
+    rows = read_rows(place, "metrics.jsonl")
+    return [{k: v for k, v in r.items() if isinstance(v, (int, float)) and math.isfinite(v)} for r in rows]
+
+
+def read_rows(place: StageDir | None, name: str) -> list[dict[str, Any]]:
+    """The rows of a file with one JSON object a line; none where there is no such file."""
+    path = place.path / name if place else None
     if path is None or not path.exists():
         return []
-    rows = [json.loads(row) for row in path.read_text().splitlines() if row.strip()]
-    return [{k: v for k, v in r.items() if isinstance(v, (int, float)) and math.isfinite(v)} for r in rows]
+    return [json.loads(row) for row in path.read_text().splitlines() if row.strip()]
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -153,10 +153,14 @@ def _mean(rows: list[list[float]]) -> list[float]:
 
 
 def _over_seeds(duel: Duel) -> dict[str, Any] | None:
-    """What other seeds would give of the share won; None for one seed, or where sides do not share their seeds."""
+    """What other seeds would give of the share won; None for one seed, or where sides do not share their seeds.
+
+    A share ends at 0 and 1, so its interval is cut there; Student's t knows of no ends.
+    """
     if not duel.paired or len(duel.won) < 2:
         return None
-    return over_seeds(duel.won).as_dict()
+    found = over_seeds(duel.won).as_dict()
+    return found | {k: None if found[k] is None else min(1.0, max(0.0, found[k])) for k in ("low", "high")}
 
 
 def method_seeds(found: Collection) -> dict[str, dict[str, Any]]:

@@ -42,16 +42,26 @@ def summary(data: dict[str, Any]) -> list[str]:
 
 def _who(data: dict[str, Any]) -> str:
     methods = [m["name"] for m in data["methods"]]
-    start = model_name(data["start"]["name"]) if data["start"] else "its start"
-    seeds = max(len(m["seeds"]) for m in data["methods"])
-    over = f", {seeds} seeds each" if seeds > 1 else ""
+    numbers = [len(m["seeds"]) for m in data["methods"]]
+    each = f"{numbers[0]}" if len(set(numbers)) == 1 else f"{min(numbers)} to {max(numbers)}"
+    over = f", {each} seeds{' each' if len(methods) > 1 else ''}" if max(numbers) > 1 else ""
     prompts = {r["prompts"] for r in data["runs"] if r["prompts"]}
     pairs = [r["reward_accuracy"]["pairs"] for r in data["runs"] if r["reward_accuracy"]]
     parts = [f"{min(prompts):,} prompts"] if prompts and data["start"] else []
     parts += [f"{min(pairs):,} pairs"] if pairs else []
     on = f", evaluated on {' and '.join(parts)} held out from training" if parts else ""
     what = "One method" if len(methods) == 1 else f"{len(methods)} methods"
-    return f"{what} ({', '.join(methods)}) trained from {start}{over}{on}."
+    return f"{what} ({', '.join(methods)}) trained{_starts(data)}{over}{on}."
+
+
+def _starts(data: dict[str, Any]) -> str:
+    """What the models began with."""
+    names = {str(r["start"]) for r in data["runs"]}
+    if len(names) == 1:
+        return f" from {model_name(data['start']['name']) if data['start'] else 'its start'}"
+    by_seed = {(r["seed"], str(r["start"])) for r in data["runs"]}
+    own = len(by_seed) == len(names) == len({seed for seed, _ in by_seed})
+    return ", every seed from a start of its own" if own else f" from {len(names)} different starts"
 
 
 def _sentence(runs: Sequence[dict[str, Any]], key: str, where: str, whom: str) -> str:

@@ -50,6 +50,10 @@ class Report:
         mark = dot(None if method is None else self.paint[method])
         return Markup("{}{}").format(mark, shown(label))
 
+    def start_of(self, run: dict[str, Any]) -> dict[str, Any]:
+        """What the model that a run began with was measured to be; empty where it was not."""
+        return next((s for s in self.data["starts"] if s["name"] == run["start"]), {})
+
     def row(self, run: dict[str, Any]) -> Markup:
         """The name of a run, as the head of its row."""
         return self.name(run["name"], run["method"])

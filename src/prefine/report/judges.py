@@ -34,7 +34,8 @@ def judges_of(run: Path, manifests: Iterable[dict[str, Any]]) -> Judges:
     out = Judges()
     for manifest in manifests:
         for name, facts in (manifest.get("labelers") or {}).items():
-            out.labelers.append({"name": name, **{k: v for k, v in facts.items() if _flat(v)}})
+            seed = (manifest.get("settings") or {}).get("seed")
+            out.labelers.append({"name": name, "seed": seed, **{k: v for k, v in facts.items() if _flat(v)}})
     newest: dict[str, dict[str, Any]] = {}
     for file in sorted((run / FOLDER).glob("*.json"), key=lambda p: p.stat().st_mtime):
         found = json.loads(file.read_text())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefine.report.answer import CERTAIN, START, answer
-from prefine.report.phrases import interval_text, spread_text
+from prefine.report.phrases import interval_text
+from prefine.report.spreads import several_seeds, spreads
 from prefine.report.svg import DASH, number
 from prefine.report.text import plain
 
@@ -23,14 +24,16 @@ class Column:
     cells: list[str]
     values: list[float | None]
     higher: bool | None = None
+    starts: int = 1
+    """How many of the first rows are starts, which are in no competition."""
 
     def lines(self) -> list[str]:
-        """The cells with the best of them in bold. The first row, the start, is in no competition."""
-        known = [v for v in self.values[1:] if v is not None]
+        """The cells with the best of them in bold."""
+        known = [v for v in self.values[self.starts :] if v is not None]
         best = (max(known) if self.higher else min(known)) if known and self.higher is not None else None
         rivals = sum(v == best for v in known)
         return [
-            f"**{c}**" if i and best is not None and v == best and rivals < len(known) else c
+            f"**{c}**" if i >= self.starts and best is not None and v == best and rivals < len(known) else c
             for i, (c, v) in enumerate(zip(self.cells, self.values, strict=True))
         ]
 
@@ -39,59 +42,82 @@ def markdown(data: dict[str, Any]) -> str:
     """results.md: the answer, the main table, one of all metrics where there are more, seeds, and what marks mean."""
     title = plain(data["title"] or data["run"])
     said = answer(data)
-    parts = [f"# {title}", " ".join([said.headline, *said.lines]), _table(data, _main(data))]
+    parts = [f"# {title}", " ".join([said.headline, *said.lines]), _seeds(data), _table(data, _main(data))]
     if more := _metrics(data):
         parts.append(_table(data, more))
-    parts += [line for line in (_seeds(data), _legend(data)) if line]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in [*parts, _legend(data)] if part) + "\n"
 
 
 def _entries(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The start, empty where it was not measured, and the runs."""
-    return [data["start"] or {}, *data["runs"]]
+    """The starts, an empty one where none was measured, and the runs."""
+    return [*_starts(data), *data["runs"]]
+
+
+def _starts(data: dict[str, Any]) -> list[dict[str, Any]]:
+    return data["starts"] or [{}]
 
 
 def _table(data: dict[str, Any], columns: Sequence[Column]) -> str:
     """Columns side by side; those with nothing in them are left out, the start as well where it has nothing."""
     kept = [c for c in columns if any(cell not in (DASH, "") for cell in c.cells)]
-    names = ["start", *(plain(r["name"]).replace("|", "/") for r in data["runs"])]
-    rows = [list(row) for row in zip(names, *(c.lines() for c in kept), strict=True)]
-    if not data["start"]:
+    names = [s.get("label", START) for s in _starts(data)] + [r["name"] for r in data["runs"]]
+    rows = [list(row) for row in zip(map(_cell, names), *(c.lines() for c in kept), strict=True)]
+    if not data["starts"]:
         rows = rows[1:]
-    lines = [["model", *(c.head.replace("|", "/") for c in kept)], ["---"] + ["---:"] * len(kept), *rows]
+    return _lines(["model", *(_cell(c.head) for c in kept)], rows)
+
+
+def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _main(data: dict[str, Any]) -> list[Column]:
     """Win rates, score, length, distance, accuracy, cost."""
     runs = data["runs"]
-    first = {c["a"]: c for c in data["comparisons"] if c["b"] == START}
-    pairs = {frozenset((c["a"], c["b"])): c for c in data["comparisons"] if c["b"] != START}
-    best = answer(data).method
-
-    def mark(run: dict[str, Any]) -> str:
-        """What is certain of the method's greedy win rate."""
-        against = first.get(run["method"])
-        rival = pairs.get(frozenset((run["method"], best)))
-        out = BETTER if against and against["win_rate"]["adjusted"] < CERTAIN else ""
-        return out + (LIKE_BEST if rival and rival["win_rate"]["adjusted"] >= CERTAIN else "")
+    # Of several seeds the table of methods has the marks.
+    marks = {} if several_seeds(data) else _marks(data)
 
     def shares(head: str, key: str, marked: bool = False) -> Column:
-        cells = [interval_text(r[key]) + (mark(r) if marked and r[key] else "") for r in runs]
-        return Column(head, ["", *cells], [None, *(_value(r[key]) for r in runs)], True)
+        cells = [interval_text(r[key]) + (marks.get(r["method"], "") if marked and r[key] else "") for r in runs]
+        return Column(head, [*[""] * len(none), *cells], [*none, *(_value(r[key]) for r in runs)], True)
 
+    none: list[None] = [None] * len(_starts(data))
     metric = next((r["gold"]["metric"] for r in runs if r["gold"]), "score")
-    return [
+    columns = [
         shares("win, greedy", "win_rate", marked=True),
         shares("win, T=1", "win_rate_t1"),
         shares("vs cooled start", "cooled_start"),
         _estimates(f"{metric}, greedy", [(e.get("gold") or {}).get("greedy") for e in _entries(data)], True),
         _estimates(f"{metric}, T=1", [(e.get("gold") or {}).get("t1") for e in _entries(data)], True),
         _plain(*_words(_entries(data))),
-        _estimates("KL", [None, *(r["kl"] for r in runs)], None),
+        _estimates("KL", [*none, *(r["kl"] for r in runs)], None),
         shares("reward accuracy", "reward_accuracy"),
-        _plain("seconds", [None, *(r["seconds"] for r in runs)]),
+        _plain("seconds", [*none, *(r["seconds"] for r in runs)]),
     ]
+    return _placed(data, columns)
+
+
+def _marks(data: dict[str, Any]) -> dict[str, str]:
+    """By method what is certain of its greedy win rate."""
+    first = {c["a"]: c for c in data["comparisons"] if c["b"] == START}
+    pairs = {frozenset((c["a"], c["b"])): c for c in data["comparisons"] if c["b"] != START}
+    best = answer(data).method
+
+    def mark(method: str) -> str:
+        against, rival = first.get(method), pairs.get(frozenset((method, best)))
+        out = BETTER if against and against["win_rate"]["adjusted"] < CERTAIN else ""
+        return out + (LIKE_BEST if rival and rival["win_rate"]["adjusted"] >= CERTAIN else "")
+
+    return {m["name"]: mark(m["name"]) for m in data["methods"]}
+
+
+def _placed(data: dict[str, Any], columns: list[Column]) -> list[Column]:
+    """The columns with the starts out of the competition, and no best one among single seeds."""
+    for column in columns:
+        column.starts = len(_starts(data))
+        column.higher = None if several_seeds(data) else column.higher
+    return columns
 
 
 def _metrics(data: dict[str, Any]) -> list[Column]:
@@ -111,7 +137,7 @@ def _metrics(data: dict[str, Any]) -> list[Column]:
     for name in dict.fromkeys(n for t in tasks for n in t):
         found = [t.get(name) for t in tasks]
         out.append(Column(name, [interval_text(f) for f in found], [_value(f) for f in found], True))
-    return out
+    return _placed(data, out)
 
 
 def _value(found: dict[str, Any] | None) -> float | None:
@@ -134,18 +160,29 @@ def _words(entries: Sequence[dict[str, Any]]) -> tuple[str, list[float | None]]:
 
 
 def _seeds(data: dict[str, Any]) -> str:
-    """Mean and standard deviation over seeds, for methods with several."""
-    several = [m for m in data["methods"] if m["win_rate"] and m["win_rate"]["n"] > 1]
-    return "\n".join(
-        f"- {m['name']}: win rate, greedy, {spread_text(m['win_rate'])} over {m['win_rate']['n']} seeds"
-        for m in several
-    )
+    """Methods over their seeds, with marks for what is certain; empty for one seed."""
+    if not several_seeds(data):
+        return ""
+    marks = _marks(data)
+    names = [m["name"] for m in data["methods"]]
+    columns = []
+    for head, cells, values in spreads(data):
+        shown = [c + marks[n] for c, n in zip(cells, names, strict=True)] if head == "win, greedy" else cells
+        columns.append(Column(head, shown, values, True, 0))
+    rows = [list(row) for row in zip(map(_cell, names), *(c.lines() for c in columns), strict=True)]
+    return _lines(["method", *(_cell(c.head) for c in columns)], rows)
+
+
+def _cell(text: str) -> str:
+    return plain(text).replace("|", "/")
 
 
 def _legend(data: dict[str, Any]) -> str:
     """What brackets, bold and marks mean, as far as they occur."""
     said = ["Brackets: 95 % intervals over prompts."]
-    if len(data["runs"]) > 1:
+    if several_seeds(data):
+        said.append("±: standard deviation over seeds; over seeds: 95 % interval of the mean win rate (Student's t).")
+    if len(data["methods"] if several_seeds(data) else data["runs"]) > 1:
         said.append("Bold: the best of its column.")
     if data["comparisons"]:
         said.append(f"{BETTER} differs from the start (p < {CERTAIN:g}, Holm).")

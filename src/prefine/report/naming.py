@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from prefine.report.phrases import listed
 from prefine.report.text import model_name
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def name_runs(runs: list[Run]) -> None:
     for run in runs:
         run.method = _without_seed(run.method, run.seed)
     for same in _grouped(runs, lambda r: r.method).values():
-        differ = [k for k in differing(same) if not k.startswith("evaluate.") and not _is_seed(k)]
+        differ = [k for k in differing(same) if not k.startswith("evaluate.") and not is_seed(k)]
         for run in same:
             marks = ", ".join(f"{k.removeprefix('train.')}={run.settings.get(k)}" for k in differ[:3])
             run.method = f"{run.method} ({marks})" if marks else run.method
@@ -44,7 +45,8 @@ def _grouped(runs: list[Run], by: Callable[[Run], str]) -> dict[str, list[Run]]:
     return out
 
 
-def _is_seed(key: str) -> bool:
+def is_seed(key: str) -> bool:
+    """Whether a setting is the seed of a stage or component."""
     return key.rpartition(".")[2] == "seed"
 
 
@@ -61,6 +63,13 @@ def differing(runs: Sequence[Run]) -> list[str]:
     ]
 
 
+def one_start_a_seed(runs: Sequence[Run]) -> dict[int | None, str]:
+    """The start models by seed, where every seed of all methods has one of its own; else nothing."""
+    seeds = {r.seed: str(r.scores.get("start")) for r in runs}
+    alike = all(seeds[r.seed] == str(r.scores.get("start")) for r in runs)
+    return seeds if alike and len(set(seeds.values())) == len(seeds) else {}
+
+
 def notes(runs: list[Run]) -> list[str]:
     """What stands in the way of comparing the runs with each other."""
     out = []
@@ -69,7 +78,12 @@ def notes(runs: list[Run]) -> list[str]:
             "The runs were not all evaluated on the same prompts with the same sampling: compare them with care."
         )
     starts = _grouped(runs, lambda r: str(r.scores.get("start")))
-    if len(starts) > 1:
+    if len(starts) > 1 and (seeds := one_start_a_seed(runs)):
+        parts = listed([f"{model_name(start)} (seed {seed})" for seed, start in seeds.items()])
+        out.append(
+            f"Every seed has a start model of its own, and a win rate is against that of the same seed: {parts}."
+        )
+    elif len(starts) > 1:
         parts = "; ".join(
             f"{', '.join(r.label for r in same)} from {model_name(start)}" for start, same in starts.items()
         )

@@ -13,7 +13,9 @@ from prefine.report.cautions import warnings
 from prefine.report.collapse import collapse
 from prefine.report.collect import Collection, Run
 from prefine.report.comparisons import comparisons, method_seeds
+from prefine.report.naming import one_start_a_seed
 from prefine.report.sources import merged
+from prefine.report.text import model_name
 
 SCHEMA_VERSION = 1
 MODES = {"greedy": "greedy", "t1": "sample"}
@@ -24,13 +26,14 @@ EMPTY = {"value": None, "low": None, "high": None, "n": 0}
 def results(found: Collection, title: str | None = None) -> dict[str, Any]:
     """Everything measured, with one entry per trained model; what was not measured is null."""
     runs = [run_result(run) for run in found.runs]
-    seeds = method_seeds(found)
+    seeds, starts = method_seeds(found), start_results(found.runs)
     data: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "run": " + ".join(p.name for p in found.paths),
         "title": title,
-        "start": start_result(found.runs),
+        "start": starts[0] if starts else None,
+        "starts": starts,
         "runs": runs,
         "methods": [
             {**method_result(name, rows, runs), "over_seeds": seeds.get(name)} for name, rows in found.methods.items()
@@ -67,6 +70,7 @@ def run_result(run: Run) -> dict[str, Any]:
         "metrics": {name: m["metrics"] for name, mode in MODES.items() if (m := modes.get(mode))},
         "length": {name: length(modes.get(mode), start.get(mode)) for name, mode in MODES.items()},
         "kl": kl and {**trim(kl), "per_token": kl.get("per_token"), "temperature": kl.get("temperature")},
+        "kl_curve": run.drift or None,
         "corpus": {name: modes[mode].get("corpus") or {} for name, mode in MODES.items() if mode in modes},
         "differences": [d for d in scores.get("differences") or [] if d["model"] == run.role],
         "signatures": scores.get("metrics") or {},
@@ -94,8 +98,25 @@ def run_result(run: Run) -> dict[str, Any]:
     }
 
 
+def start_results(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The start models that were measured, each once, with a `label` that tells them apart."""
+    by_name: dict[str, list[Run]] = {}
+    for run in runs:
+        # One that was not trained is the start, and stands among the runs.
+        if run.role != "start":
+            by_name.setdefault(str(run.scores.get("start")), []).append(run)
+    found = [(name, made) for name, same in by_name.items() if (made := start_result(same))]
+    seeds = one_start_a_seed(runs)
+    seed_of = {start: seed for seed, start in seeds.items()}
+    return [{**made, "label": _start_label(name, seed_of.get(name), alone=len(by_name) == 1)} for name, made in found]
+
+
+def _start_label(name: str, seed: int | None, *, alone: bool) -> str:
+    return "start" if alone else f"start, {model_name(name)}" if seed is None else f"start, seed {seed}"
+
+
 def start_result(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """The start model's gold, length and diversity, from the first run that measured them."""
+    """The start model's gold, length and diversity, from the first of its runs that measured them."""
     for run in runs:
         modes = (run.scores.get("models") or {}).get("start")
         if modes:

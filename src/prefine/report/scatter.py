@@ -14,13 +14,15 @@ from prefine.report.svg import Scale, apart, color, line, marker, number, span, 
 
 @dataclass
 class Spot:
-    """A point: a number on x, a value with its interval on y. `faded` is drawn hollow."""
+    """A point: a number on x, a value with its interval on y. `faded` is drawn hollow; `small` is one seed of several,
+    beside the spot that is their mean."""
 
     label: str
     color: int | None
     x: float
     y: Interval
     faded: bool = False
+    small: bool = False
 
 
 def scatter_chart(
@@ -97,23 +99,56 @@ def _spot(spot: Spot, x: Scale, y: Scale) -> str:
     out = [f"<g><title>{escape(f'{spot.label}: {spot.y.note}')}</title>"]
     if spot.y.low is not None and spot.y.high is not None:
         out.append(line(px, y(spot.y.low), px, y(spot.y.high), "whisker", f' style="stroke:{color(spot.color)}"'))
-    out.append(marker(px, y(spot.y.value), spot.color, hollow=spot.faded) + "</g>")
+    size = {"size": 2.6} if spot.small else {}
+    out.append(marker(px, y(spot.y.value), spot.color, hollow=spot.faded, **size) + "</g>")
     return "".join(out)
 
 
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of what is drawn."""
+
+
 def _names(spots: Sequence[Spot], x: Scale, y: Scale) -> list[str]:
-    """The name of each group of spots over its highest bar; one that would touch another stands below, or lower."""
+    """The name of each group of spots beside one of them, where it covers the least of what is drawn already."""
     groups: dict[str, list[Spot]] = {}
     for s in spots:
         groups.setdefault(s.label, []).append(s)
-    placed: list[tuple[float, float]] = []
+    taken = [box for s in spots for box in _boxes(s, x, y)]
     out = []
     for label, same in sorted(groups.items(), key=lambda g: min(s.x for s in g[1])):
-        middle = sum(x(s.x) for s in same) / len(same)
-        top = min(y(s.y.value if s.y.high is None else s.y.high) for s in same) - 7
-        below = max(y(s.y.value if s.y.low is None else s.y.low) for s in same) + LABEL_GAP + 6
-        while any(abs(middle - px) < 7 * len(label) and abs(top - py) < LABEL_GAP for px, py in placed):
-            top = max(below, top + LABEL_GAP)
-        placed.append((middle, top))
-        out.append(text(middle, top, label, anchor="middle", cls="name", extra=f' style="fill:{color(same[0].color)}"'))
+        places = _places(label, same, x, y)
+        box = min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
+        taken.append(box)
+        extra = f' style="fill:{color(same[0].color)}"'
+        out.append(text((box[0] + box[2]) / 2, box[3] - 3, label, anchor="middle", cls="name", extra=extra))
     return out
+
+
+def _boxes(spot: Spot, x: Scale, y: Scale) -> list[Box]:
+    """What a spot covers: its mark and its whisker."""
+    px, py = x(spot.x), y(spot.y.value)
+    out = [(px - 6, py - 6, px + 6, py + 6)]
+    if spot.y.low is not None and spot.y.high is not None:
+        out.append((px - 1, y(spot.y.high), px + 1, y(spot.y.low)))
+    return out
+
+
+def _places(label: str, same: Sequence[Spot], x: Scale, y: Scale) -> list[Box]:
+    """Where a name may stand, the best places first: over, under, right and left of its spots, inside the picture."""
+    width = 7.0 * len(label)
+    out = []
+    for s in sorted(same, key=lambda s: s.small):
+        px, py = x(s.x), y(s.y.value)
+        top = y(s.y.value if s.y.high is None else s.y.high) - 4
+        bottom = y(s.y.value if s.y.low is None else s.y.low) + 4 + LABEL_GAP
+        for middle, end in ((px, top), (px, bottom), (px + 10 + width / 2, py + 7), (px - 10 - width / 2, py + 7)):
+            out.append((middle - width / 2, end - LABEL_GAP, middle + width / 2, end))
+    for at in range(TOP + LABEL_GAP, HEIGHT - BOTTOM, LABEL_GAP):
+        out.append((x.end - width, at - LABEL_GAP, x.end, at))
+    inside = [b for b in out if b[0] >= x.start and b[2] <= WIDTH and b[1] >= 0 and b[3] <= HEIGHT - BOTTOM]
+    return inside or out
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """The area that two boxes share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -56,7 +56,8 @@ def number(value: float, digits: int = 3) -> str:
     """A number with `digits` significant digits, without an exponent where a reader would not expect one."""
     if value == 0:
         return "0"
-    size = math.floor(math.log10(abs(value)))
+    # Rounding may add a digit: 9.998 is 10.0.
+    size = int(f"{value:.{digits - 1}e}".partition("e")[2])
     if size < -4:
         return f"{value:.{digits - 1}e}"
     return f"{value:,.{max(0, digits - 1 - size)}f}".replace("-", "\u2212")

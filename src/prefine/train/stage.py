@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from prefine.data.chat import Dropped, encode
 from prefine.durable import publishing
 from prefine.errors import PrefineError
+from prefine.models.bfloat16 import slow_bf16
 from prefine.models.layouts import Layout, choose_layout
 from prefine.models.load import EMBEDDED, load_model, load_tokenizer, model_digest, resolve, set_threads
 from prefine.models.masters import Masters
@@ -24,7 +25,7 @@ from prefine.recipe import Model, Recipe
 from prefine.registry import objectives
 from prefine.rundir import Counts, StageDir
 from prefine.schema import Example, digest
-from prefine.train import companions
+from prefine.train import companions, drift
 from prefine.train.batches import Item
 from prefine.train.budget import Budget, find_budget
 from prefine.train.trainer import Trainer
@@ -32,7 +33,7 @@ from prefine.train.trainer import Trainer
 if TYPE_CHECKING:
     from prefine.progress import Progress
 
-UNSEEN = ("max_tokens", "logging_steps", "eval_steps", "save_steps", "save_total_limit", "report_to")
+UNSEEN = ("max_tokens", "logging_steps", "eval_steps", "eval_samples", "save_steps", "save_total_limit", "report_to")
 """Training settings that do not change the result, so that neither a stage's key nor a checkpoint depends on them."""
 
 
@@ -86,6 +87,8 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
     # A fresh adapter is random.
     torch.manual_seed(seed_of(recipe))
     policy = Policy(load_model(recipe.model, train=True))
+    if train.bf16 and (slow := slow_bf16()):
+        progress.line(slow)
     masters = Masters(policy.model, bf16=train.bf16)
     if train.gradient_checkpointing:
         checkpoint_activations(policy)
@@ -107,7 +110,23 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
 def run(
     recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress, *, resume: bool = True
 ) -> tuple[Counts, dict[str, Any]]:
-    """Train on the source's `train` examples, evaluate on its `test` ones, leave `model/` and metrics.jsonl."""
+    """Train on the source's `train` examples, evaluate on its `test` ones.
+
+    Leaves `model/`, metrics.jsonl and, of what the policy wrote on the way, samples.jsonl and kl.jsonl.
+    """
+    counts, facts, held_out, start = _trained(recipe, folder, source, progress, resume)
+    if start is not None:
+        drift.measure(folder.path, start, held_out, progress.line)
+    return counts, facts
+
+
+def _trained(
+    recipe: Recipe, folder: StageDir, source: StageDir, progress: Progress, resume: bool
+) -> tuple[Counts, dict[str, Any], list[Item], Callable[[], Policy] | None]:
+    """Train and save; the counts, the facts, the held-out items and, in the first process, what gives the start.
+
+    When this has returned, what training needed is gone from memory.
+    """
     assert recipe.train is not None
     train = recipe.train
     threads = set_threads(recipe.threads)
@@ -116,12 +135,22 @@ def run(
     before_step = companions.prepare(
         recipe, folder, made.policy, made.objective, made.tokenizer, mode, tokens, made.everything, progress
     )
+    held_out = made.items["test"]
+    samples = drift.Samples(
+        folder.path / drift.SAMPLES,
+        held_out,
+        made.tokenizer,
+        count=train.eval_samples,
+        max_new_tokens=drift.max_new_tokens(recipe, held_out),
+        seed=seed_of(recipe),
+        say=progress.line,
+    )
     trainer = Trainer(
         made.policy,
         made.objective,
         train,
         made.items["train"],
-        made.items["test"],
+        held_out,
         folder=folder.path,
         seed=seed_of(recipe),
         mode=mode,
@@ -130,15 +159,18 @@ def run(
         masters=made.masters,
         max_tokens=tokens,
         before_step=before_step,
+        samples=samples,
     )
     facts = trainer.run(resume=resume)
     predicted = made.budget.predicted_mb
     progress.line(f"memory: {facts['peak_memory_mb']:,.0f} MB at most, {predicted:,.0f} MB were expected")
-    if trainer.accelerator.is_main_process:
+    first = trainer.accelerator.is_main_process
+    if first:
         save_model(trainer, made.tokenizer, folder, base_of(recipe.model))
     trainer.accelerator.wait_for_everyone()
-    return made.counts, {
+    facts = {
         **facts,
+        "start": recipe.model.path,
         "objective": objectives.check(train.objective),
         "examples": {k: len(v) for k, v in made.items.items()},
         "layout": made.layout.reason,
@@ -146,6 +178,7 @@ def run(
         "threads": threads,
         "seed": seed_of(recipe),
     }
+    return made.counts, facts, held_out, drift.start_of(made.policy, recipe) if first else None
 
 
 def encode_examples(

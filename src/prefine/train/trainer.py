@@ -24,6 +24,7 @@ from prefine.recipe import Train
 from prefine.train import checkpoint
 from prefine.train.batches import Item, Schedule, total_steps
 from prefine.train.budget import MOST
+from prefine.train.drift import Samples
 from prefine.train.log import MetricsLog, Trackers
 from prefine.train.memory import peak_memory_mb, reset_peak_memory
 from prefine.train.optim import learning_rate, make_optimizer
@@ -43,7 +44,8 @@ class Trainer:
     is cut
     into micro-batches and processes. `folder` receives metrics.jsonl and checkpoints; `fingerprint` is what a
     checkpoint must agree with to be resumed. `before_step` may replace the examples of a step (given their list and the
-    step's number), with responses sampled on policy for one.
+    step's number), with responses sampled on policy for one. `samples` are taken before training and at every
+    evaluation, and change nothing.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Trainer:
         masters: Masters | None = None,
         max_tokens: int | None = None,
         before_step: Callable[[list[Item], int], list[Item]] | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self.accelerator = accelerator or Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
@@ -70,6 +73,7 @@ class Trainer:
         self.train_settings, self.items, self.held_out = train, items, held_out
         self.folder, self.seed, self.mode = folder, seed, mode
         self.fingerprint, self.progress, self.before_step = fingerprint, progress, before_step
+        self.samples = samples if self.accelerator.is_main_process else None
         self.policy, self.masters = policy, masters or Masters(policy.model)
         if not self.masters.named:
             raise PrefineError("nothing to train: no parameter of the model requires a gradient")
@@ -100,8 +104,11 @@ class Trainer:
         if resume:
             self._resume()
         self.metrics_log.rewind(self.step)
+        if self.samples is not None:
+            self.samples.rewind(self.step)
         if self.step == 0:
             self._check_start()
+            self._sample()
         total = self.schedule.total_steps
         trackers = self._trackers()
         with self._listening(), self.progress.task("training", total, "steps", self.step) as show:
@@ -225,6 +232,7 @@ class Trainer:
         every = settings.eval_steps or max(1, math.ceil(total / 4))
         if self.held_out and (self.step % every == 0 or done):
             self._log({f"eval/{k}": v for k, v in self.evaluate().items()}, trackers)
+            self._sample()
         stop = self._asked_to_stop()
         if stop or (settings.save_steps and self.step % settings.save_steps == 0 and not done):
             self.save()
@@ -243,6 +251,11 @@ class Trainer:
             out["entropy"] = sums["=entropy"] / sums["=tokens"]
             out["token_accuracy"] = sums["=hits"] / sums["=tokens"]
         return out
+
+    def _sample(self) -> None:
+        """Let the policy answer a few held-out prompts. One process does; the others wait where they meet it next."""
+        if self.samples is not None:
+            self.samples.take(self.policy, self.step)
 
     def _log(self, values: dict[str, float], trackers: Trackers) -> None:
         if not self.accelerator.is_main_process:

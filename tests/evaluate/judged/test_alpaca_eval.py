@@ -65,6 +65,7 @@ def test_probabilities_of_the_first_token(run, judge):
     )
     assert found["win_rate"] == pytest.approx(50) and found["n_draws"] + found["n_wins"] + found["n_wins_base"] == 4
     assert found["orders"]["first_wins"] == pytest.approx(0.6) and found["orders"]["flip_rate"] == 1.0
+    assert found["orders"]["tie_rate"] == 1.0
 
 
 def test_the_mean_of_both_orders(run):
@@ -75,7 +76,7 @@ def test_the_mean_of_both_orders(run):
         return Reply("m", "stop", first_token={"m": math.log(p), "M": math.log(1 - p)})
 
     found, _ = run(judge)
-    assert found["win_rate"] == pytest.approx(85) and found["orders"]["flip_rate"] == 0
+    assert found["win_rate"] == pytest.approx(85) and found["orders"]["flip_rate"] == found["orders"]["tie_rate"] == 0
     assert found["orders"]["position_bias"] == pytest.approx((0.2 + 0.9) / 2 * 2 - 1)
 
 
@@ -84,6 +85,18 @@ def test_the_coin_of_alpaca_eval(run, judge):
     assert len(judge.asked) == 12 and found["win_rate"] == 100 and facts["orders"] == "coin"
     for i, text in enumerate(judge.asked):
         assert (text.index(f"ours {i}") < text.index(f"base {i}")) == is_switched(f"do {i}")
+
+
+def test_second_tries_are_draws_of_their_own(run, judge):
+    """A server may answer by text, temperature and seed alone."""
+    seen = []
+
+    def mumbles(request):
+        seen.append((request.messages[-1]["content"], request.sampling.temperature, request.sampling.seed))
+        return "neither"
+
+    run(mumbles, n=1, verdict="text", max_reasks=2)
+    assert len(seen) == len(set(seen)) == 6 and {t for _, t, _ in seen[:2]} == {0.0}
 
 
 def test_a_missing_verdict_is_no_score_but_a_bound(run):

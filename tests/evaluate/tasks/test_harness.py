@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -161,6 +162,22 @@ def test_a_tokenizer_is_left_as_it_was(student, folder):
     section = Tasks(names=["prefine_answers"], include_path=str(folder), limit=2)
     harness.evaluate(student[0], bare, section, harness.check(section))
     assert bare.pad_token is None
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_git_is_not_asked_outside_of_a_repository(student, folder, tmp_path, monkeypatch, capfd):
+    from lm_eval import evaluator
+    from lm_eval.loggers import utils
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    utils.get_git_commit_hash()
+    assert "fatal: not a git repository" in capfd.readouterr().err
+    section = Tasks(names=["prefine_words"], include_path=str(folder), limit=1)
+    harness.evaluate(*student, section, harness.check(section))
+    found = capfd.readouterr()
+    assert "git" not in found.err + found.out and "fatal" not in found.err
+    assert all(getattr(evaluator, name) is getattr(utils, name) for name in harness.ASIDES)
 
 
 def test_results_are_kept_for_the_same_weights_and_tasks(folder, tmp_path, monkeypatch):

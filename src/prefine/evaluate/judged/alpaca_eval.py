@@ -23,7 +23,7 @@ from prefine.evaluate.judged.base import AgainstBaseline, Answers, candidates
 from prefine.evaluate.judged.questions import Question
 from prefine.evaluate.judged.template import Template, load
 from prefine.label.first_token import ALTERNATIVES, probabilities
-from prefine.label.pairwise import order_facts
+from prefine.label.pairwise import order_facts, outcome
 from prefine.label.verdicts import Unread
 from prefine.progress import Step
 from prefine.recipe import Recipe
@@ -156,9 +156,9 @@ class AlpacaEval(AgainstBaseline):
         known = [v for v in values if v is not None]
         # The chance of the baseline, `a`: where it was shown first, and where second.
         orders = {switched: None if v is None else 2 - v for (switched, _), v in zip(found, values, strict=True)}
-        outcome = "invalid" if len(known) < len(found) else "tie"
+        result = "invalid" if len(known) < len(found) else outcome([2 - v for v in known], "soft")
         self.comparisons.append(
-            Comparison("baseline", question, outcome, "", None, [orders.get(False), orders.get(True)])
+            Comparison("baseline", question, result, "", None, [orders.get(False), orders.get(True)])
         )
         if len(known) < len(found):
             return None, next(a.status for _, a in found if a.value is None)

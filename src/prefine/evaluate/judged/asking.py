@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prefine import registry
 from prefine.engines.base import Reply, Request, Sampling
+from prefine.engines.tries import attempted
 from prefine.evaluate.judged.template import Template
 from prefine.label.agreement import value_of
-from prefine.label.asking import RETRY_TEMPERATURE, open_session
+from prefine.label.asking import open_session
 from prefine.label.base import Labeler
 from prefine.label.pairwise import order_facts
 from prefine.label.verdicts import Unread
@@ -51,7 +52,8 @@ class EngineJudge:
         identity = self._session.identity
         self.name = name or f"{_model(self.block, identity)}, {version}"
         sampling = {"temperature": self.sampling.temperature, "max_tokens": self.sampling.max_tokens}
-        return {"name": self.name, "engine": identity, "templates": version, "sampling": sampling}
+        server = {"base_url": url} if (url := _inner(self.block).get("base_url")) else {}
+        return {"name": self.name, "engine": identity, **server, "templates": version, "sampling": sampling}
 
     @property
     def session(self) -> Session:
@@ -98,10 +100,7 @@ class EngineJudge:
         return out
 
     def _request(self, messages: tuple[Message, ...], attempt: int) -> Request:
-        sampling = self.sampling
-        if attempt:
-            sampling = replace(sampling, temperature=sampling.temperature or RETRY_TEMPERATURE)
-        return Request(messages, sampling, purpose=self.purpose, tag=f"#{attempt}" if attempt else "")
+        return attempted(Request(messages, self.sampling, purpose=self.purpose), attempt)
 
     def facts(self) -> dict[str, Any]:
         """What was asked in this process, what had no verdict by status, and the calls."""
@@ -115,12 +114,17 @@ class EngineJudge:
 
 def _model(block: dict[str, Any], identity: dict[str, str]) -> str:
     """The judge's model as the recipe names it, with the beginning of what identifies it, where that is another."""
-    inner = block.get("engine")
-    model = (inner if isinstance(inner, dict) else block).get("model", "")
+    model = _inner(block).get("model", "")
     shown = str(model.get("path", "") if isinstance(model, dict) else model)
     known = str(identity.get("model", ""))
     shown = shown.rstrip("/").rpartition("/")[2] or known or str(block["name"])
     return shown if known.endswith(shown) or not known else f"{shown} {known[:8]}"
+
+
+def _inner(block: dict[str, Any]) -> dict[str, Any]:
+    """The block of the engine that answers, where another one only hands on."""
+    found = block.get("engine")
+    return found if isinstance(found, dict) else block
 
 
 def _answer(reply: Reply, read: Callable[[Reply], V]) -> Answer[V]:

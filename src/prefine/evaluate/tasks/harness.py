@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefine.errors import PrefineError, missing_extra, nearest
@@ -15,6 +16,8 @@ from prefine.evaluate.tasks.results import entry
 from prefine.recipe import Tasks
 
 Samples = list[dict[str, Any]]
+ASIDES = ("get_git_commit_hash", "add_env_info")
+"""What the harness finds out about the machine for its own result files, which nothing here reads."""
 
 
 def check(section: Tasks) -> Any:
@@ -75,20 +78,35 @@ def _run(wrapped: Any, tasks: list[str], shots: int | None, section: Tasks, mana
 
     simple_evaluate: Any = evaluator.simple_evaluate
     try:
-        results = simple_evaluate(
-            model=wrapped,
-            tasks=list(dict.fromkeys(tasks)),
-            num_fewshot=shots,
-            batch_size=section.batch_size,
-            limit=section.limit,
-            apply_chat_template=section.apply_chat_template,
-            task_manager=manager,
-            log_samples=True,
-        )
+        with _without_asides(evaluator):
+            results = simple_evaluate(
+                model=wrapped,
+                tasks=list(dict.fromkeys(tasks)),
+                num_fewshot=shots,
+                batch_size=section.batch_size,
+                limit=section.limit,
+                apply_chat_template=section.apply_chat_template,
+                task_manager=manager,
+                log_samples=True,
+            )
     except (OSError, DatasetsError) as error:
         raise PrefineError(f"evaluate.tasks: the data of {', '.join(tasks)} could not be loaded: {error}") from error
     assert results is not None, "only other processes than the first get nothing"
     return dict(results)
+
+
+@contextmanager
+def _without_asides(evaluator: Any) -> Iterator[None]:
+    """Within it the harness neither asks git, which complains outside of a repository, nor lists what is installed,
+    which takes seconds."""
+    kept = {name: getattr(evaluator, name) for name in ASIDES if hasattr(evaluator, name)}
+    for name in kept:
+        setattr(evaluator, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(evaluator, name, function)
 
 
 def _samples(results: dict[str, Any]) -> Iterator[dict[str, Any]]:

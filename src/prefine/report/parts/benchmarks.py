@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from prefine.report.html import Cell, Part, Report, cell, note, table
-from prefine.report.svg import number
+from prefine.report.html import Cell, Part, Report, cell, note, share, table
+from prefine.report.svg import DASH, number
 
 ORDER = 85
 SCORES = (
@@ -21,6 +21,11 @@ SCORES = (
 )
 """Key of a score, its name and unit, and the keys of its interval; a table has those that its benchmark gives."""
 COUNTS = (("n_parsed", "verdicts"), ("n_failed", "failed"), ("first_shown_wins", "first wins, %"))
+ORDERS = (("flip_rate", "order decides"), ("tie_rate", "level in the end"))
+"""Shares of the pairs that were shown in both orders: two winners, and no winner."""
+
+
+BOUNDS = ("with the failed ones", "least, most")
 
 
 def part(report: Report) -> Part | None:
@@ -36,6 +41,8 @@ def _benchmark(report: Report, name: str) -> Markup:
     if any(s[0] == "win_rate_adjusted" for s in shown):
         shown = [s for s in shown if s[0] != "win_rate"]
     counts = [c for c in COUNTS if any(line.get(c[0]) is not None for _, line in lines)]
+    orders = [o for o in ORDERS if any((line.get("orders") or {}).get(o[0]) is not None for _, line in lines)]
+    bounds = any(line.get("bounds") for _, line in lines)
     by_category = any(line.get("category") for _, line in lines)
     rows = [
         [
@@ -43,6 +50,8 @@ def _benchmark(report: Report, name: str) -> Markup:
             *([str(line.get("category") or "all")] if by_category else []),
             *(_score(line, key, low, high) for key, _, _, low, high in shown),
             *(cell(line.get(key)) for key, _ in counts),
+            *([_bounds(line)] if bounds else []),
+            *(share((line.get("orders") or {}).get(key)) for key, _ in orders),
         ]
         for run, line in lines
     ]
@@ -54,9 +63,24 @@ def _benchmark(report: Report, name: str) -> Markup:
     left = (1,) if by_category else ()
     return (
         Markup("<h3>{}</h3>").format(name)
-        + table([*head, *(c for _, c in counts)], rows, left=left)
+        + table(
+            [
+                *head,
+                *(c for _, c in counts),
+                *([BOUNDS] if bounds else []),
+                *((name, "% of pairs") for _, name in orders),
+            ],
+            rows,
+            left=left,
+        )
         + note(said, "Scores of different judges cannot be compared.", *notes)
     )
+
+
+def _bounds(line: dict[str, Any]) -> Cell:
+    """The least and the most that the score could be, were the verdicts that failed there."""
+    ends = line.get("bounds")
+    return Cell(f"[{number(ends[0])}, {number(ends[1])}]", ends[0]) if ends else cell(None)
 
 
 def _lines(found: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -67,11 +91,23 @@ def _lines(found: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{**one, "notes": line.get("notes")} for one in line.get("by_category") or [line]]
 
 
+def main_score(line: dict[str, Any]) -> tuple[str, str]:
+    """The name and unit of the score that a benchmark is known by, and its text with the interval."""
+    key, name, unit, low, high = next((s for s in SCORES if line.get(s[0]) is not None), SCORES[-1])
+    return f"{name}{f', {unit}' if unit else ''}", DASH if line.get(
+        key
+    ) is None else f"{number(line[key])} {_ends(line, low, high)}".strip()
+
+
+def _ends(line: dict[str, Any], low: str, high: str) -> str:
+    known = line.get(low) is not None and line.get(high) is not None
+    return f"[{number(line[low])}, {number(line[high])}]" if known else ""
+
+
 def _score(line: dict[str, Any], key: str, low: str, high: str) -> Cell:
-    value = line.get(key)
-    if value is None:
+    if line.get(key) is None:
         return cell(None)
-    text = Markup("<b>{}</b>").format(number(value))
-    if line.get(low) is not None and line.get(high) is not None:
-        text += Markup('<span class="ci">{}</span>').format(f"[{number(line[low])}, {number(line[high])}]")
-    return Cell(text, value)
+    text = Markup("<b>{}</b>").format(number(line[key]))
+    if ends := _ends(line, low, high):
+        text += Markup('<span class="ci">{}</span>').format(ends)
+    return Cell(text, line[key])

@@ -43,7 +43,8 @@ def part(report: Report) -> Part | None:
     picture = figure(
         "Win rate against the start, by category",
         interval_chart(rows, name="By category: " + "; ".join(f"{r.label} {r.text}" for r in rows)),
-        note="share of comparisons, greedy; bars: 95\u202f% intervals over the prompts of the category",
+        note="share of comparisons, greedy; bars: 95\u202f% intervals over the prompts of the category"
+        + ("; one bar per seed, beside them mean ± standard deviation over seeds" if report.seeds > 1 else ""),
         behind=behind,
     )
     caution = note(

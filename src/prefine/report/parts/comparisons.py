@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from prefine.report.answer import CERTAIN, START, is_certain
+from prefine.report.answer import CERTAIN, START, is_certain, seeds_interval
 from prefine.report.html import Cell, Part, Report, bounds, cell, estimate, folded, note, p_value, share, table
 
 ORDER = 20
@@ -39,6 +39,9 @@ def _table(report: Report, found: list[dict[str, Any]]) -> Markup:
         won, gap = c["win_rate"], c["difference"]
         sure = is_certain(c)
         outcome = ("better" if won["value"] > 0.5 else "worse") if sure else "not certain"
+        ends = seeds_interval(c)
+        if sure and ends and ends[0] <= 0.5 <= ends[1]:
+            outcome += " with these seeds"
         detectable = won["detectable"]
         row = [
             report.name(c["a"], c["a"]),

@@ -31,9 +31,11 @@ def _labelers(labelers: list[dict[str, Any]]) -> Markup:
     """What the label stage itself counted."""
     if not labelers:
         return Markup("")
+    seeds = len({one.get("seed") for one in labelers}) > 1
     rows = [
         [
             one["name"],
+            *([cell(one.get("seed"))] if seeds else []),
             str(one.get("model") or "none"),
             cell(one.get("responses")),
             share(one["scored"] / one["responses"] if one.get("responses") else None),
@@ -45,9 +47,10 @@ def _labelers(labelers: list[dict[str, Any]]) -> Markup:
         ]
         for one in labelers
     ]
-    head = ["judge", "model", "responses", ("scored", "%"), ("mean", "score"), ("sd", "score")]
+    head = ["judge", *(["seed"] if seeds else []), "model", "responses"]
+    head += [("scored", "%"), ("mean", "score"), ("sd", "score")]
     head += [("order decides", "% of pairs"), ("position bias", "of the first, 0 is none"), ("time", "s")]
-    return Markup("<h3>Labels of the training data</h3>") + table(head, rows, left=(1,))
+    return Markup("<h3>Labels of the training data</h3>") + table(head, rows, left=(1 + seeds,))
 
 
 def _agreement(found: dict[str, Any]) -> Markup:

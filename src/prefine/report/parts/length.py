@@ -92,7 +92,7 @@ def _prompts(report: Report) -> Markup | None:
     return figure(
         "Win rate by length, prompts",
         line_chart(series, name=name, x_label=axis, as_percent=True),
-        note="greedy; band: 95\u202f% interval",
+        note="greedy; band: 95\u202f% interval" + ("; the first seed of each method" if report.seeds > 1 else ""),
         behind=table(["model", ("difference", "words"), ("win rate", "%"), "prompts"], rows),
     )
 

@@ -31,14 +31,10 @@ def _called(report: Report, mode: str) -> str:
 def _single(report: Report, mode: str) -> Markup:
     """Means over prompts, and the paired difference from the start."""
     rows = []
-    start = (report.data["start"] or {}).get("metrics", {}).get(mode) or {}
     stored = "greedy" if mode == "greedy" else "sample"
     names = list(dict.fromkeys(m for r in report.runs for m in r["metrics"].get(mode) or {}))
     for metric in names:
-        if metric in start:
-            rows.append(
-                [report.name("start", None), metric, estimate(start[metric], as_percent=False), *[cell(None)] * 4]
-            )
+        rows += _of_starts(report, "metrics", mode, metric)
         for run in report.runs:
             value = (run["metrics"].get(mode) or {}).get(metric)
             if value is None:
@@ -68,6 +64,16 @@ def _single(report: Report, mode: str) -> Markup:
     )
 
 
+def _of_starts(report: Report, group: str, mode: str, metric: str) -> list[list[Any]]:
+    """A row for each start model that has the metric."""
+    found = [(s["label"], ((s.get(group) or {}).get(mode) or {}).get(metric)) for s in report.data["starts"]]
+    return [
+        [report.name(label, None), metric, estimate(value, as_percent=False), *[cell(None)] * 4]
+        for label, value in found
+        if value
+    ]
+
+
 def _mark(run: dict[str, Any], gap: dict[str, Any] | None) -> str:
     """Better or worse than the start for certain, where the metric says which way is better."""
     better = (run["signatures"].get(gap["metric"]) or {}).get("higher_is_better") if gap else None
@@ -78,13 +84,9 @@ def _mark(run: dict[str, Any], gap: dict[str, Any] | None) -> str:
 
 def _corpus(report: Report, mode: str) -> Markup:
     """Metrics of all responses together: no means over prompts, so they have tests of their own."""
-    start = ((report.data["start"] or {}).get("corpus") or {}).get(mode) or {}
     rows = []
     for metric in dict.fromkeys(m for r in report.runs for m in r["corpus"].get(mode) or {}):
-        if metric in start:
-            rows.append(
-                [report.name("start", None), metric, estimate(start[metric], as_percent=False), *[cell(None)] * 4]
-            )
+        rows += _of_starts(report, "corpus", mode, metric)
         for run in report.runs:
             value = (run["corpus"].get(mode) or {}).get(metric)
             if value:

@@ -49,7 +49,10 @@ def part(report: Report) -> Part | None:
     scores = f", with {report.metric} and the difference to the start" if report.metric else ""
     body = note(
         f"{len(drawn)} of {prompts} held-out prompts, drawn by a hash of the prompt{evenly}, not by result. Greedy "
-        f"responses{scores}."
+        f"responses{scores}.",
+        "Of a method with several seeds it is the first one that answers, and the start is that seed's."
+        if report.seeds > 1
+        else "",
     )
     body += _filters(report, [run.label for run in runs], families)
     body += Markup('<div id="cards">{}</div>').format(

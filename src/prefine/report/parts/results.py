@@ -60,7 +60,8 @@ def _picture(report: Report) -> Markup:
         "Win rate against the start",
         interval_chart(rows, name=alternative),
         note=f"share of comparisons by {report.metric} on {prompts} held-out prompts, ties half; bars: 95\u202f% "
-        "intervals, paired bootstrap over prompts" + ("; one bar per seed" if report.seeds > 1 else ""),
+        "intervals, paired bootstrap over prompts"
+        + ("; one bar per seed, beside them mean ± standard deviation over seeds" if report.seeds > 1 else ""),
         behind=table(["model", "mode", ("win rate", "%"), "prompts"], lines, left=(1,)),
     )
 
@@ -103,7 +104,7 @@ def _methods(report: Report) -> Markup:
         + table(head, rows, caption="mean ± standard deviation over seeds")
         + note(
             "The last column is the interval of the mean over training seeds on these prompts (Student's t, from three "
-            "seeds on); the intervals of single runs say what other prompts would give."
+            "seeds on, cut at 0 and 100\u202f%); the intervals of single runs say what other prompts would give."
         )
         + Markup("<h3>All runs</h3>")
     )
@@ -118,9 +119,9 @@ def _runs(report: Report) -> Markup:
     columns = [c for c in _columns(report) if any(c[1](r).sort is not None for r in report.runs)]
     rows = [[report.row(r), *(make(r) for _, make, _ in columns)] for r in report.runs]
     marks = [""] * len(rows)
-    if report.data["start"]:
-        rows.insert(0, [report.name("start", None), *(made(report.data["start"]) for _, _, made in columns)])
-        marks.insert(0, "start")
+    starts = report.data["starts"]
+    rows = [[report.name(s["label"], None), *(made(s) for _, _, made in columns)] for s in starts] + rows
+    marks = ["start"] * len(starts) + marks
     return table(["model", *(head for head, _, _ in columns)], rows, name="runs", marks=marks, label="every model")
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from prefine.report.collect import Run
 from prefine.report.html import Part, Report, folded, note, table
-from prefine.report.naming import differing
+from prefine.report.naming import differing, is_seed
+from prefine.report.phrases import listed
 from prefine.report.svg import DASH
 from prefine.report.text import shown
 
@@ -17,28 +19,44 @@ ORDER = 130
 
 def part(report: Report) -> Part:
     runs = report.found.runs
-    different = differing(runs)
-    same = sorted({k for r in runs for k in r.settings} - set(different))
+    columns = _columns(report)
+    different = [k for k in differing(runs) if len(columns) == len(runs) or not is_seed(k)]
+    same = sorted({k for r in runs for k in r.settings} - set(differing(runs)))
     body = []
     if different:
         rows = [
-            [breakable(k), *(value_text(r.settings[k]) if k in r.settings else DASH for r in runs)] for k in different
+            [breakable(k), *(value_text(r.settings[k]) if k in r.settings else DASH for r in columns.values())]
+            for k in different
         ]
-        body.append(note("What differs between the runs:"))
-        body.append(table(["setting", *(r.label for r in runs)], rows, left=range(1, len(runs) + 1), sortable=False))
+        body.append(note(f"What differs between the {'runs' if len(columns) == len(runs) else 'methods'}:"))
+        body.append(table(["setting", *columns], rows, left=range(1, len(columns) + 1), sortable=False))
     shared = table(["setting", "value"], [[breakable(k), value_text(runs[0].settings[k])] for k in same], left=(1,))
     title = f"{len(same)} settings{' that all runs share' if len(runs) > 1 else ''}"
     body += [folded(title, shared, open=not different), _again(report)]
     return Part("settings", "Settings, and how to get this again", Markup("\n").join(body))
 
 
+def _columns(report: Report) -> dict[str, Run]:
+    """A run for each method, where its seeds differ in nothing else; otherwise all runs."""
+    methods = report.found.methods
+    if all(is_seed(k) for same in methods.values() for k in differing(same)):
+        return {name: same[0] for name, same in methods.items()}
+    return {r.label: r for r in report.found.runs}
+
+
 def _again(report: Report) -> Markup:
     commands = [Markup("<code>prefine run {}</code>").format(shown(name)) for name in report.found.recipes]
-    seeds = ", ".join(f"{r.label} {'?' if r.seed is None else r.seed}" for r in report.found.runs)
-    said = Markup("<p>{} {} this; stages that are done are skipped. Seeds: {}. {}</p>").format(
+    seeds = list(dict.fromkeys("unknown" if r.seed is None else str(r.seed) for r in report.found.runs))
+    last = (
+        "A recipe has the settings of the last seed that ran in its directory; the seeds on this page are"
+        if len(seeds) > 1
+        else "The seed is"
+    )
+    said = Markup("<p>{} {} this; stages that are done are skipped. {} {}. {}</p>").format(
         Markup(" and ").join(commands),
         "repeat" if len(commands) > 1 else "repeats",
-        shown(seeds),
+        last,
+        shown(listed(seeds)),
         "On the same device and versions the same seed gives the same weights.",
     )
     versions = [[k, v] for k, v in report.data["versions"].items() if v]

@@ -11,16 +11,18 @@ ORDER = 90
 
 
 def part(report: Report) -> Part | None:
-    start = (report.data["start"] or {}).get("tasks") or {}
     names = list(dict.fromkeys(t for r in report.runs for t in r["tasks"] or {}))
     if not names:
         return None
     rows = []
     for name in names:
-        if name in start:
-            rows.append([report.name("start", None), name, *_row(start[name], None)])
         rows += [
-            [report.row(r), name, *_row(found, start.get(name))]
+            [report.name(s["label"], None), name, *_row(s["tasks"][name], None)]
+            for s in report.data["starts"]
+            if name in (s["tasks"] or {})
+        ]
+        rows += [
+            [report.row(r), name, *_row(found, (report.start_of(r).get("tasks") or {}).get(name))]
             for r in report.runs
             if (found := (r["tasks"] or {}).get(name))
         ]

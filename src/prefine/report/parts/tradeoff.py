@@ -42,9 +42,11 @@ def part(report: Report) -> Part | None:
             sentences.append(sentence)
     if not made:
         return None
+    several = report.seeds > 1
     explained = note(
         "The line is the Pareto front: the best to be had for a cost. Filled marks lie on it; hollow ones are "
-        "dominated: another method is at least as good and as cheap, as the numbers came out, certain or not.",
+        "dominated: another method is at least as good and as cheap, as the numbers came out, certain or not."
+        + (" Of a method with several seeds the large mark is their mean, the small ones are single seeds." * several),
         "Cost is that of the preference training alone; sampling and labeling are shared and stand under "
         "\u201cData and time\u201d. KL is how far a model moved to get there, measured on samples.",
         ""
@@ -100,7 +102,13 @@ def _figure(
         found = quality(r) or {}
         bar = Interval(found["value"], found.get("low"), found.get("high"), interval_text(found, as_percent=as_percent))
         x = float(cost.of(r) or 0.0)
-        spots.append(Spot(r["method"], report.paint[r["method"]], x, bar, faded=r["method"] not in names))
+        seed = len(_of(r["method"], runs)) > 1
+        spots.append(Spot(r["method"], report.paint[r["method"]], x, bar, faded=r["method"] not in names, small=seed))
+    for o in offers:
+        if len(_of(o.name, runs)) > 1:
+            value = percent(o.quality) if as_percent else number(o.quality)
+            bar = Interval(o.quality, None, None, f"{value}, mean over seeds")
+            spots.append(Spot(o.name, report.paint[o.name], o.cost, bar, faded=o.name not in names))
     alternative = f"{what} against {cost.axis}: " + "; ".join(
         f"{o.name} {percent(o.quality) if as_percent else number(o.quality)} at {number(o.cost)}"
         f"{', on the front' if o.name in names else ', dominated'}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from prefine.report import drift
 from prefine.report.charts import Series, line_chart
 from prefine.report.collect import Run
 from prefine.report.html import Part, Report, cell, figure, figures, folded, table
@@ -21,7 +22,6 @@ PER_OBJECTIVE = (
 """Each objective has its own scale of these."""
 CURVES = (
     ("rewards/accuracies", "Reward accuracy", "share of pairs ranked as labeled", True),
-    ("kl", "KL from the reference", "nats a response", False),
     ("logps_drift/chosen", "Drift of chosen", "log-ratio to the reference, nats a response", False),
     ("logps_drift/rejected", "Drift of rejected", "log-ratio to the reference, nats a response", False),
     ("logps/chosen", "Log-prob of chosen", "nats a response", False),
@@ -31,6 +31,7 @@ MORE_CURVES = (
     ("lengths/chosen", "Length of chosen", "tokens, of the training data", False),
     ("lengths/rejected", "Length of rejected", "tokens, of the training data", False),
     ("entropy", "Entropy", "nats a token", False),
+    ("kl/z0", "Reference point of KTO", "nats, estimated on responses to other prompts", False),
     ("grad_norm", "Gradient norm", "before clipping", False),
     ("learning_rate", "Learning rate", "a step", False),
 )
@@ -44,6 +45,7 @@ def part(report: Report) -> Part | None:
         for objective, methods in _objectives(report).items():
             curves.append(_curve(report, key, f"{title}, {objective}", note, False, methods))
     names = list(report.found.methods)
+    curves += drift.curves(report)
     curves += [_curve(report, *curve, names) for curve in CURVES]
     more = [made for curve in MORE_CURVES if (made := _curve(report, *curve, names))]
     curves = [made for made in curves if made]
@@ -52,6 +54,7 @@ def part(report: Report) -> Part | None:
     body = _legend(report) + figures(curves)
     if more:
         body += folded("Length of the training data, entropy, gradient norm, learning rate", figures(more))
+    body += drift.texts(report)
     return Part("training", "During training", body)
 
 
