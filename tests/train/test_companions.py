@@ -1,6 +1,8 @@
 """Objectives that need more than stored sums: labels, responses to other prompts, tokens, a reference, a teacher."""
 
+import gc
 import json
+import weakref
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from prefine.pipeline import run_recipe
 from prefine.progress import Progress
 from prefine.registry import objectives
 from prefine.rundir import Counts
+from prefine.train import stage
 from prefine.train.stage import add_mismatched, encode_examples
 from tests.train.test_stage import metrics, pairs_file, recipe, train
 
@@ -130,6 +133,44 @@ def test_distillation_from_memory_and_from_the_store(tmp_path, tiny_model_dir, p
     assert losses["online"][-1] < 0.5 * losses["online"][0]
     assert losses["stored"] == pytest.approx(losses["online"], rel=1e-3)
     assert list((tmp_path / "runs" / "stored" / "teacher").glob("*/part-*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("block", "in_training"),
+    [({"source": "online"}, True), ({"source": "stored", "top_k": 5}, False), ({"name": "tdpo"}, True)],
+    ids=str,
+)
+def test_the_other_model_is_there_when_memory_is_counted(
+    tmp_path, tiny_model_dir, pairs_file, monkeypatch, block, in_training
+):
+    """And a teacher is gone when all that is asked of it is stored."""
+    block = block if "name" in block else {"name": "kd", "teacher": other_teacher(tmp_path, tiny_model_dir), **block}
+    seen, find_budget, trainer = [], stage.find_budget, stage.Trainer
+
+    def counting(policy, *given):
+        seen.append([weakref.ref(other) for other in policy._other])
+        return find_budget(policy, *given)
+
+    def training(*given, **named):
+        gc.collect()
+        seen.append([other() is not None for other in seen[0]])
+        return trainer(*given, **named)
+
+    monkeypatch.setattr(stage, "find_budget", counting)
+    monkeypatch.setattr(stage, "Trainer", training)
+    singles = SINGLES if block["name"] == "kd" else {}
+    train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": block}, **singles))
+    assert seen[1] == [in_training]
+
+
+def test_a_teacher_that_does_not_fit_is_refused_before_the_reference_is_computed(
+    tmp_path, tiny_model_dir, pairs_file, monkeypatch
+):
+    monkeypatch.setattr(stage, "add_reference", lambda *_: pytest.fail("a whole pass came first"))
+    monkeypatch.setattr(objectives.entries()["kd"].load(), "needs_reference", True)
+    block = {"name": "kd", "teacher": "tiny-teacher"}
+    with pytest.raises(PrefineError, match="different tokenizers"):
+        train(recipe(tmp_path, tiny_model_dir, pairs_file, train={"objective": block}, **SINGLES))
 
 
 def test_the_teacher_itself_is_not_changed_and_not_saved(tmp_path, tiny_model_dir, pairs_file):

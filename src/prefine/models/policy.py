@@ -85,6 +85,11 @@ class Policy(nn.Module):
         """
         self._other, self.vocab_size, self.divergence = [other], vocab_size, divergence
 
+    def let_go(self) -> Policy | None:
+        """The frozen model, which is not kept any longer; what a teacher has stored is compared as before."""
+        other, self._other = self._other, []
+        return other[0] if other else None
+
     def gather_in_place(self, room: Callable[[Tensor], Tensor] | None) -> None:
         """Add the gradients of head and input embedding to `room(weight)`, or leave them to autograd again.
 

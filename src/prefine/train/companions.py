@@ -32,6 +32,34 @@ if TYPE_CHECKING:
 BeforeStep = Callable[[list[Item], int], list[Item]]
 
 
+def load(
+    recipe: Recipe, policy: Policy, objective: Objective, tokenizer: Any, mode: Mode, items: Sequence[Item]
+) -> None:
+    """Give the policy, before it is trained, the frozen model that the objective's statistics compare it with.
+
+    It is there before anybody asks how much memory is left, and what is wrong with it is said before the first pass.
+    """
+    if "seq_kl" in objective.statistics:
+        policy.compare_with(frozen(policy))
+    if "divergence" not in objective.statistics:
+        return
+    assert recipe.train is not None
+    teacher, size = load_teacher(str(objective.teacher), tokenizer, policy, recipe.train.bf16)
+    layout = choose_layout(teacher, [item.encoded for item in items], "separate" if mode == "separate" else "auto")
+    if layout.mode != mode:
+        raise PrefineError(
+            f"{objective.teacher}: the teacher cannot be given the trees that the policy is trained on "
+            f"({layout.reason}); set train.layout: separate"
+        )
+    measure: Any = objective.token_divergence_top_k if stores(objective) else objective.token_divergence
+    policy.compare_with(teacher, vocab_size=size, divergence=measure)
+
+
+def stores(objective: Objective) -> bool:
+    """Whether the teacher's most likely tokens are written down once, and its weights are not needed afterwards."""
+    return getattr(objective, "source", "online") == "stored"
+
+
 def prepare(
     recipe: Recipe,
     folder: StageDir,
@@ -43,28 +71,18 @@ def prepare(
     items: Sequence[Item],
     progress: Progress,
 ) -> BeforeStep | None:
-    """Give the policy, before it is trained, what the objective's statistics compare it with.
+    """Give the items what a teacher says of them, where it is stored.
 
     Returns what replaces a step's examples by the policy's own responses, for objectives that ask for it.
     """
-    if "seq_kl" in objective.statistics:
-        policy.compare_with(frozen(policy))
     if "divergence" not in objective.statistics:
         return None
-    assert recipe.train is not None
-    teacher, size = load_teacher(str(objective.teacher), tokenizer, policy, recipe.train.bf16)
-    layout = choose_layout(teacher, [item.encoded for item in items], "separate" if mode == "separate" else "auto")
-    if layout.mode != mode:
-        raise PrefineError(
-            f"{objective.teacher}: the teacher cannot be given the trees that the policy is trained on "
-            f"({layout.reason}); set train.layout: separate"
-        )
-    if getattr(objective, "source", "online") == "stored":
-        add_targets(recipe, folder, teacher, size, objective, mode, max_tokens, items, progress)
-        policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence_top_k)  # type: ignore[arg-type]
-        return None
-    policy.compare_with(teacher, vocab_size=size, divergence=objective.token_divergence)  # type: ignore[arg-type]
-    return sampler(recipe, policy, objective, tokenizer) if getattr(objective, "on_policy", 0.0) else None
+    if not stores(objective):
+        return sampler(recipe, policy, objective, tokenizer) if getattr(objective, "on_policy", 0.0) else None
+    teacher = policy.let_go()
+    assert teacher is not None and policy.vocab_size is not None
+    add_targets(recipe, folder, teacher, policy.vocab_size, objective, mode, max_tokens, items, progress)
+    return None
 
 
 def frozen(policy: Policy) -> Policy:

@@ -100,6 +100,7 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
         borrowed = [replace(item) for item in items["train"]]
         add_mismatched(items["train"])
         add_mismatched(items["test"], borrowed)
+    companions.load(recipe, policy, objective, tokenizer, layout.mode, everything)
     budget = find_budget(policy, masters, everything, layout.mode, train.max_tokens)
     progress.line(budget.line)
     if objective.needs_reference and train.reference == "store":
