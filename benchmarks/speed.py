@@ -4,8 +4,8 @@
     python benchmarks/speed.py --tables      writes the tables of docs/performance.md and README.md from the results
 
 Each trainer is a command of its own, timed from outside with two prompts and with a whole batch. What counts is what
-the batch costs more, so that start-up, imports and checks cancel (prefine tries its layout on two items); a reference
-pass is part of it. The trainers take turns, and
+the batch costs more, so that start-up, imports and checks cancel: prefine tries its layout on the two shortest items,
+and these are the two prompts. A reference pass is part of it. The trainers take turns, and
 ratios are taken inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and
 system). The one step over the whole batch is compared, too: the cosine of prefine's change of the weights with TRL's.
 """
@@ -63,17 +63,24 @@ def timed(command: list[str], threads: int) -> dict[str, float]:
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss_mb": usage.ru_maxrss / 1024}
 
 
-def unique_tokens(assets: Path, profile: str, rows: int) -> int:
-    """Tokens of the first rows, each prompt once, each response with its end."""
+def arranged(assets: Path, profile: str, count: int, file: Path) -> list[int]:
+    """Write the first rows of a profile to `file`, those with the shortest paths in front.
+
+    Returns the unique tokens of the first `LEAST` rows and of all: each prompt once, each response with its end.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(assets / "model")
-    total = 0
-    for line in (assets / f"{profile}.jsonl").read_text().splitlines()[:rows]:
+    lines = (assets / f"{profile}.jsonl").read_text().splitlines()[:count]
+    sizes = []
+    for line in lines:
         row = json.loads(line)
         answers = row.get("responses") or [row["chosen"], row["rejected"]]
-        total += len(tokenizer(row["prompt"])["input_ids"]) + sum(len(tokenizer(x)["input_ids"]) + 1 for x in answers)
-    return total
+        prompt, *lengths = (len(tokenizer(x)["input_ids"]) for x in (row["prompt"], *answers))
+        sizes.append((prompt + max(lengths), prompt + sum(lengths) + len(lengths)))
+    order = sorted(range(count), key=lambda i: sizes[i][0])
+    file.write_text("".join(lines[i] + "\n" for i in order))
+    return [sum(sizes[i][1] for i in order[:n]) for n in (LEAST, count)]
 
 
 def cosine(start: Path, one: Path, other: Path) -> float:
@@ -89,12 +96,13 @@ def cosine(start: Path, one: Path, other: Path) -> float:
 def measure(a: argparse.Namespace, profile: str, number: int) -> list[dict]:
     """One round of a profile: a row for each trainer."""
     assets, batch = Path(a.assets), BATCH[profile]
-    few, all_of_them = (apart(unique_tokens, assets, profile, n) for n in (LEAST, batch))
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "rows.jsonl")
+        few, all_of_them = apart(arranged, assets, profile, batch, data)
         for name in list(TRAINERS) if number % 2 == 0 else list(TRAINERS)[::-1]:
             script, *flags = TRAINERS[name]
-            given = {"model": assets / "model", "data": assets / f"{profile}.jsonl", "save": Path(folder, name)}
+            given = {"model": assets / "model", "data": data, "save": Path(folder, name)}
             command = [sys.executable, str(HERE / script), *flags, f"--dtype={a.dtype}", f"--threads={a.threads}"]
             command += [f"--{k}={v}" for k, v in given.items()]
             one, whole = (timed([*command, f"--pairs={n}", f"--batch={n}"], a.threads) for n in (LEAST, batch))
