@@ -126,7 +126,7 @@ def _runs(folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]]) -
         scores = json.loads((result.path / SCORES).read_text())
         key = scores.get("train_key") or ""
         place, train = results.get(key, (None, {}))
-        lineage = _lineage(result.key, results)
+        lineage = lineage_of(result.key, results)
         settings: dict[str, Any] = {}
         for other in lineage:
             stage, made = results[other][0].stage, results[other][1].get("settings") or {}
@@ -152,7 +152,7 @@ def _runs(folder: RunDir, results: dict[str, tuple[StageDir, dict[str, Any]]]) -
     return sorted(newest.values(), key=lambda r: (r.train.get("created", ""), r.label))
 
 
-def _lineage(key: str, results: dict[str, tuple[StageDir, dict[str, Any]]]) -> list[str]:
+def lineage_of(key: str, results: dict[str, tuple[StageDir, dict[str, Any]]]) -> list[str]:
     """The keys of a result and of all that it was made from, in the order of the stages."""
     seen, queue = {key}, [key]
     while queue:

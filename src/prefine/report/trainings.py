@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefine.report.collect import SCORES, STAGES, Run, flatten, read_log
+from prefine.report.collect import SCORES, STAGES, Run, flatten, lineage_of, read_log
 from prefine.report.naming import name_runs
 from prefine.report.sources import sources_of
 from prefine.rundir import RunDir, StageDir
@@ -39,7 +39,7 @@ def _training(run: RunDir, place: StageDir, results: Results) -> Run:
     train = results[place.key][1]
     name = place.path.name.rpartition("-")[0]
     settings: dict[str, Any] = {}
-    behind = _behind(place.key, results)
+    behind = lineage_of(place.key, results)
     for key in behind:
         settings |= flatten(results[key][1].get("settings") or {}, "" if key == place.key else results[key][0].stage)
     return Run(
@@ -57,12 +57,3 @@ def _training(run: RunDir, place: StageDir, results: Results) -> Run:
         model=place.path / "model",
         sources=sources_of([results[key] for key in behind]),
     )
-
-
-def _behind(key: str, results: Results) -> list[str]:
-    """The keys of a result and of all that it was made from, in the order of the stages."""
-    seen = [key]
-    for at in seen:
-        inputs = (results[at][1].get("inputs") or {}).values()
-        seen += [other for other in dict.fromkeys(inputs) if other in results and other not in seen]
-    return [k for k in results if k in seen]
