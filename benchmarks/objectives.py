@@ -96,6 +96,7 @@ def recipe_of(names: Sequence[str], seeds: Sequence[int], arguments: argparse.Na
             "max_steps": arguments.steps,
             "adam_beta2": 0.95,
             "eval_steps": arguments.steps,
+            "eval_samples": 0,
         },
         "variants": variants,
     }
