@@ -24,6 +24,10 @@ def cluster():
     """Two nodes on this machine; the first one holds this process."""
     from ray.cluster_utils import Cluster
 
+    # Ray's workers run at niceness 15: on a busy machine they would get no processor at all.
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RAY_worker_niceness", "0")
+
     made = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False},
@@ -34,6 +38,7 @@ def cluster():
     yield made, second
     ray.shutdown()
     made.shutdown()
+    patch.undo()
 
 
 def requests(n):
