@@ -63,13 +63,15 @@ def run_recipes(
             if recipe.variant:
                 progress.line(f"variant: {recipe.variant}")
             plans[recipe.variant] = _run_one(settled(recipe, finder(plans)), run, stages, progress, resume)
-        from prefine.report.stage import build, cards
-
         asked = recipes[-1].report
         if asked is not None and (stages is None or "report" in stages):
+            from prefine.report.stage import build
+
             page = build(run, run.path / "report.html", asked.title, num_examples=asked.num_examples)
             progress.line(f"report: {page}")
-        else:
+        elif stages is None or "train" in stages:
+            from prefine.report.stage import cards
+
             cards(run)
     return run
 

@@ -64,6 +64,8 @@ def _comparisons(found: list[dict[str, Any]]) -> Any:
     """Methods against the start and each other: wins with their interval, p after Holm, what could have been found."""
     from rich.table import Table
 
+    from prefine.report.answer import open_over_seeds, seeds_interval
+
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     names = ["compared", "wins, greedy", "p (Holm)", "detectable", "over seeds", ""]
     seeds = [c.get("over_seeds") or {} for c in found]
@@ -81,18 +83,13 @@ def _comparisons(found: list[dict[str, Any]]) -> Any:
             "" if p is None else "< .001" if p < 0.001 else f"{p:.3f}",
             "" if detectable is None else f"{100 * detectable:.1f}",
             *([_ends(over)] if "over seeds" in names else []),
-            "not certain" if not certain else "certain" if _stands(over) else "with these seeds",
+            "not certain" if not certain else "with these seeds" if open_over_seeds(seeds_interval(c)) else "certain",
         )
     return table
 
 
 def _ends(over: dict[str, Any]) -> str:
     return "" if over.get("low") is None else f"[{100 * over['low']:.1f}, {100 * over['high']:.1f}]"
-
-
-def _stands(over: dict[str, Any]) -> bool:
-    """Whether other seeds would not turn the order around, as far as that is known."""
-    return over.get("low") is None or not over["low"] <= 0.5 <= over["high"]
 
 
 def _over_seeds(data: dict[str, Any]) -> Any:

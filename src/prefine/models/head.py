@@ -32,6 +32,7 @@ ROWS_IN_TILE = {"cpu": 512, "cuda": 4096}
 """Rows at a time: every group of rows reads the whole weight of the head once."""
 KEPT_BYTES = {"cpu": 64 << 20, "cuda": 2 << 30}
 """Products of hidden states and weights that may be kept for the backward pass of a trained head."""
+
 WITH_SLOPE = frozenset({"logps", "smooth_logps", "z_squares"})
 WITHOUT = frozenset({"overlap", "max_logps", "entropy", "hits"})
 """Statistics that tiles give, with and without a gradient."""

@@ -60,7 +60,7 @@ def answer(data: dict[str, Any]) -> Answer:
     lines += [*_against_others(duels), _seeds(best, first), _open_over_seeds(duels)]
     certain = certain and all(d.certain and d.won > 0.5 for d in duels) and len(duels) == len(ranked) - 1
     intervals = [found for found in (seeds_interval(first), *(d.over_seeds for d in duels)) if found]
-    stands = all(not low <= 0.5 <= high for low, high in intervals) if intervals else None
+    stands = not any(map(open_over_seeds, intervals)) if intervals else None
     headline = _headline(best, first, duels, len(ranked))
     made = Answer(headline, [x for x in lines if x], best["name"], certain, stands)
     if not same_start(data):
@@ -82,7 +82,7 @@ class Duel:
     @property
     def open_over_seeds(self) -> bool:
         """Whether other seeds may turn the order around."""
-        return self.over_seeds is not None and self.over_seeds[0] <= 0.5 <= self.over_seeds[1]
+        return open_over_seeds(self.over_seeds)
 
     def __str__(self) -> str:
         return f"{self.other} ({percent(self.won)}, {chance(self.test['adjusted'])})"
@@ -106,6 +106,11 @@ def seeds_interval(found: dict[str, Any] | None) -> tuple[float, float] | None:
     """The 95 % interval of the share won over seeds; None with fewer than three of them."""
     over = (found or {}).get("over_seeds") or {}
     return None if over.get("low") is None else (over["low"], over["high"])
+
+
+def open_over_seeds(ends: tuple[float, float] | None) -> bool:
+    """Whether other seeds may turn an order around, as far as that is known."""
+    return ends is not None and ends[0] <= 0.5 <= ends[1]
 
 
 def same_start(data: dict[str, Any]) -> bool:

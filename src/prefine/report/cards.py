@@ -26,7 +26,6 @@ ENDS = (
     ("loss", "loss, in the objective's own unit"),
     ("rewards/accuracies", "share of pairs ranked as labeled"),
     ("rewards/margins", "reward margin, beta times nats"),
-    ("kl", "KL from the reference, nats a response"),
     ("logps/chosen", "log-prob of chosen, nats a response"),
     ("logps/rejected", "log-prob of rejected, nats a response"),
     ("perplexity", "perplexity"),

@@ -94,9 +94,8 @@ def _lines(found: dict[str, Any] | None) -> list[dict[str, Any]]:
 def main_score(line: dict[str, Any]) -> tuple[str, str]:
     """The name and unit of the score that a benchmark is known by, and its text with the interval."""
     key, name, unit, low, high = next((s for s in SCORES if line.get(s[0]) is not None), SCORES[-1])
-    return f"{name}{f', {unit}' if unit else ''}", DASH if line.get(
-        key
-    ) is None else f"{number(line[key])} {_ends(line, low, high)}".strip()
+    text = DASH if line.get(key) is None else f"{number(line[key])} {_ends(line, low, high)}".strip()
+    return f"{name}{f', {unit}' if unit else ''}", text
 
 
 def _ends(line: dict[str, Any], low: str, high: str) -> str:

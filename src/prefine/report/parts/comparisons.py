@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from prefine.report.answer import CERTAIN, START, is_certain, seeds_interval
+from prefine.report.answer import CERTAIN, START, is_certain, open_over_seeds, seeds_interval
 from prefine.report.html import Cell, Part, Report, bounds, cell, estimate, folded, note, p_value, share, table
 
 ORDER = 20
@@ -39,8 +39,7 @@ def _table(report: Report, found: list[dict[str, Any]]) -> Markup:
         won, gap = c["win_rate"], c["difference"]
         sure = is_certain(c)
         outcome = ("better" if won["value"] > 0.5 else "worse") if sure else "not certain"
-        ends = seeds_interval(c)
-        if sure and ends and ends[0] <= 0.5 <= ends[1]:
+        if sure and open_over_seeds(seeds_interval(c)):
             outcome += " with these seeds"
         detectable = won["detectable"]
         row = [
