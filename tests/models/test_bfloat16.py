@@ -8,6 +8,15 @@ import pytest
 import torch
 
 from prefine.models.bfloat16 import INSTRUCTIONS, cpu_bf16, slow_bf16
+from prefine.recipe import Recipe
+
+
+def asking(bf16=True, dtype="float32"):
+    """A recipe of a training in bfloat16."""
+    train = {"objective": {"name": "dpo"}, "bf16": bf16}
+    return Recipe.model_validate(
+        {"name": "r", "model": {"path": "m", "dtype": dtype}, "data": {"path": "d"}, "train": train}
+    )
 
 
 @pytest.fixture
@@ -28,27 +37,34 @@ def cpu(monkeypatch):
 def test_a_cpu_without_the_instructions(cpu):
     cpu()
     assert cpu_bf16() is False
-    assert slow_bf16() == (
+    assert slow_bf16(asking()) == (
         "bf16: this CPU has no bfloat16 instructions, so products are emulated and many times slower than in float32; "
         "set train.bf16: false"
     )
     cpu(avx512=True, machine="AMD64")
-    assert "emulated and slower than in float32" in str(slow_bf16())
+    assert "emulated and slower than in float32" in str(slow_bf16(asking()))
+
+
+def test_the_setting_that_asks_for_it_is_named(cpu):
+    cpu()
+    assert str(slow_bf16(asking(False, "bfloat16"))).endswith("set model.dtype: float32")
+    assert str(slow_bf16(asking(True, "bfloat16"))).endswith("set train.bf16: false and model.dtype: float32")
+    assert slow_bf16(asking(False)) is None and slow_bf16(asking(False, "auto")) is None
 
 
 @pytest.mark.parametrize("name", INSTRUCTIONS)
 def test_any_of_the_instructions_is_enough(cpu, name):
     cpu(**{name: True})
-    assert cpu_bf16() is True and slow_bf16() is None
+    assert cpu_bf16() is True and slow_bf16(asking()) is None
 
 
 def test_what_is_not_known_is_not_told(cpu, monkeypatch):
     cpu(machine="aarch64")
-    assert cpu_bf16() is None and slow_bf16() is None
+    assert cpu_bf16() is None and slow_bf16(asking()) is None
     cpu(told=())
-    assert cpu_bf16() is None and slow_bf16() is None
+    assert cpu_bf16() is None and slow_bf16(asking()) is None
     monkeypatch.setattr(torch, "cpu", SimpleNamespace())
-    assert cpu_bf16() is None and slow_bf16() is None
+    assert cpu_bf16() is None and slow_bf16(asking()) is None
 
 
 @pytest.mark.parametrize(("avx512_bf16", "amx", "has"), [(0, 0, False), (1, 0, True), (0, 1, True), (0, None, None)])
@@ -58,13 +74,13 @@ def test_an_older_torch_is_asked_by_its_own_names(cpu, avx512_bf16, amx, has):
     one._is_avx512_bf16_supported = lambda: avx512_bf16
     if amx is not None:
         one._is_amx_tile_supported = lambda: amx
-    assert cpu_bf16() is has and (slow_bf16() is None) == (has is not False)
+    assert cpu_bf16() is has and (slow_bf16(asking()) is None) == (has is not False)
 
 
 def test_an_accelerator_is_not_the_cpu(cpu, monkeypatch):
     cpu()
     monkeypatch.setattr("prefine.models.load.device", lambda: torch.device("cuda", 0))
-    assert slow_bf16() is None
+    assert slow_bf16(asking()) is None
 
 
 def test_torch_and_the_system_say_the_same():

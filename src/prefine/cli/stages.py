@@ -132,9 +132,9 @@ def _print_recipe(path: str, overrides: list[str] | None) -> None:
     typer.echo(f"# {path}: data, {', '.join(recipe.stages())}\n{dump_recipe(recipe)}", nl=False)
     recipes = load_variants(path, overrides or [])
     lines = estimate(recipes)
-    if any(r.train is not None and r.train.bf16 for r in recipes):
+    if any(r.train is not None for r in recipes):
         from prefine.models.bfloat16 import slow_bf16
 
-        lines += [f"train: {slow}"] if (slow := slow_bf16()) else []
+        lines += dict.fromkeys(f"train: {slow}" for r in recipes if r.train is not None and (slow := slow_bf16(r)))
     for line in lines:
         typer.echo(f"# {line}")

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefine.recipe import Recipe
 
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "avx10_1", "avx10_2")
 """Of x86, as torch.cpu.get_capabilities() names them."""
 X86 = ("x86_64", "amd64")
 
 
-def slow_bf16() -> str | None:
-    """What to tell about training in bfloat16 on this process's device; None where it is fast, or not known to be slow.
+def slow_bf16(recipe: Recipe) -> str | None:
+    """What to tell about a training in bfloat16 on this process's device; None where it is not asked for, fast, or not
+    known to be slow.
 
     On an AVX2 CPU a product of two 1024 x 1024 matrices took 86 times as long as in float32, of 256 x 256 ones 38
     times (torch 2.13, one thread).
     """
+    remedies = ["train.bf16: false"] if recipe.train is not None and recipe.train.bf16 else []
+    remedies += ["model.dtype: float32"] if recipe.model.dtype == "bfloat16" else []
+    if not remedies:
+        return None
     from prefine.models.load import device
 
     if device().type != "cpu" or cpu_bf16() is not False:
@@ -24,7 +32,7 @@ def slow_bf16() -> str | None:
     how = "slower" if _says("_is_avx512_supported") else "many times slower"
     return (
         f"bf16: this CPU has no bfloat16 instructions, so products are emulated and {how} than in float32; set "
-        "train.bf16: false"
+        f"{' and '.join(remedies)}"
     )
 
 

@@ -87,7 +87,7 @@ def prepare(recipe: Recipe, run: Path, source: StageDir, progress: Progress) -> 
     # A fresh adapter is random.
     torch.manual_seed(seed_of(recipe))
     policy = Policy(load_model(recipe.model, train=True))
-    if train.bf16 and (slow := slow_bf16()):
+    if slow := slow_bf16(recipe):
         progress.line(slow)
     masters = Masters(policy.model, bf16=train.bf16)
     if train.gradient_checkpointing:

@@ -1,0 +1,141 @@
+"""Arithmetic of a training step beside TRL's DPO trainer: the operations of all matrix products and of attention.
+
+    python benchmarks/operations.py [--profiles chat,long,short,list4]
+    python benchmarks/operations.py --tables      writes the table of docs/performance.md from the results
+
+The trainers, rows and settings are those of `speed.py`, and as there what counts is what a whole batch costs more than
+the two shortest prompts. Operations are counted while the trainers run, by PyTorch's own counter. Unlike seconds they
+are the same on every machine and in every precision: they tell how much of a ratio of times is work left out, and how
+much is work done faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import speed
+import speed_assets
+
+FILE = speed.HERE / "results" / "operations.csv"
+MARKS = ("<!-- begin: written by benchmarks/operations.py -->", "<!-- end of operations -->")
+
+
+def attention(query: Any, key: Any, products: int, causal: bool) -> int:
+    """Operations of products of queries with keys, shapes (batch, heads, tokens, size).
+
+    A causal one leaves out the keys behind a query.
+    """
+    batch, heads, rows, size = query
+    columns = key[2]
+    pairs = rows * (rows + 1) // 2 if causal else rows * columns
+    return 2 * batch * heads * pairs * size * products
+
+
+def forward(query: Any, key: Any, value: Any, dropout: float = 0.0, causal: bool = False, **_: Any) -> int:
+    """Scores, and their product with the values."""
+    return attention(query, key, 2, causal)
+
+
+def backward(
+    grad: Any, query: Any, key: Any, value: Any, out: Any, lse: Any, dropout: float, causal: bool, **_: Any
+) -> int:
+    """Scores again, and the gradients of values, probabilities, queries and keys."""
+    return attention(query, key, 5, causal)
+
+
+def run(script: str, given: list[str]) -> int:
+    """Operations of one trainer's command."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    aten = torch.ops.aten
+    more = {
+        aten.addmm_: lambda total, a, b, **_: 2 * a[0] * a[1] * b[1],
+        aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    with FlopCounterMode(display=False, custom_mapping=more) as counter:
+        importlib.import_module(Path(script).stem).main(given)
+    return counter.get_total_flops()
+
+
+def counted(name: str, given: list[str]) -> int:
+    """The same in a process of its own."""
+    script, *flags = speed.TRAINERS[name]
+    command = [sys.executable, str(Path(__file__).resolve()), "--run", script, *flags, *given]
+    found = subprocess.run(command, capture_output=True, text=True)
+    if found.returncode:
+        sys.exit(f"{' '.join(command)}\n{found.stderr[-2000:]}")
+    return int(json.loads(found.stdout.splitlines()[-1])["operations"])
+
+
+def measure(assets: Path, profile: str) -> list[dict]:
+    """A row for each trainer."""
+    batch, out = speed.BATCH[profile], []
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "rows.jsonl")
+        few, tokens = speed.apart(speed.arranged, assets, profile, batch, data)
+        for name in speed.TRAINERS:
+            given = [f"--model={assets / 'model'}", f"--data={data}", f"--save={Path(folder, name)}", "--dtype=fp32"]
+            less, whole = (counted(name, [*given, f"--pairs={n}", f"--batch={n}"]) for n in (speed.LEAST, batch))
+            gflop = round((whole - less) / 1e9, 3)
+            out.append({"profile": profile, "trainer": name, "unique_tokens": tokens - few, "gflop": gflop})
+    return out
+
+
+def table(rows: list[dict], times: list[dict]) -> str:
+    """Operations of the trainers, and their GFLOP/s by the seconds of `speed.py`, as Markdown."""
+    lines = [
+        "| profile | GFLOP for a token | of TRL as it comes | of TRL at its best | GFLOP/s: prefine, TRL as it comes, "
+        "TRL at its best |",
+        "|---|---|---|---|---|",
+    ]
+    for profile in dict.fromkeys(r["profile"] for r in rows):
+        found = {r["trainer"]: r for r in rows if r["profile"] == profile}
+        ours = float(found["prefine"]["gflop"])
+        cells = [f"{float(found[other]['gflop']) / ours:.1f}x" for other in speed.OTHERS]
+        rates = []
+        for name in ("prefine", *speed.OTHERS):
+            seconds = [float(r["cpu_seconds"]) for r in times if (r["profile"], r["trainer"]) == (profile, name)]
+            rates.append(f"{float(found[name]['gflop']) / median(seconds):.0f}" if seconds else "-")
+        token = ours / float(found["prefine"]["unique_tokens"])
+        lines.append(f"| {profile} | {token:.3f} | {' | '.join(cells)} | {', '.join(rates)} |")
+    return "\n".join([*lines, "", f"Counted with {rows[-1]['versions']}; commit {rows[-1]['commit']}."])
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--run"]:
+        print(json.dumps({"operations": run(sys.argv[2], sys.argv[3:])}))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--assets", default="runs/speed-assets")
+    parser.add_argument("--profiles", default=",".join(speed.BATCH))
+    parser.add_argument("--csv", default=str(FILE), help="rows are added to it")
+    parser.add_argument("--tables", action="store_true", help="count nothing; write the table from the CSV files")
+    a = parser.parse_args()
+    if a.tables:
+        times = speed.newest(speed.read(speed.HERE / "results" / "speed.csv"))
+        page = speed.HERE.parent / "docs" / "performance.md"
+        rows = speed.read(Path(a.csv))
+        newest = [r for r in rows if r["commit"] == rows[-1]["commit"]]
+        speed.write_between(page, table(newest, times), MARKS)
+        return
+    assets = Path(a.assets)
+    if not (assets / "list4.jsonl").exists():
+        speed.apart(speed_assets.make, assets)
+    for profile in a.profiles.split(","):
+        rows = [{**r, **speed.facts()} for r in measure(assets, profile)]
+        speed.append(Path(a.csv), rows)
+        print(profile, {r["trainer"]: r["gflop"] for r in rows}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
