@@ -34,6 +34,8 @@ def test_the_free_memory_decides(monkeypatch, start):
     assert find_budget(policy, masters, items, "cascade", "auto").max_tokens == budget.MOST["cpu"]
     assert find_budget(policy, masters, items, "cascade", 77).max_tokens == 77
     assert "77 tokens" in find_budget(policy, masters, items, "cascade", 77).line
+    halved = Masters(policy.model, bf16=True)
+    assert find_budget(policy, halved, items, "cascade", "auto").max_tokens == 2 * budget.MOST["cpu"]
 
 
 def test_what_a_token_costs_grows_with_the_layers_and_not_with_the_items(start):
