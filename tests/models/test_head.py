@@ -1,5 +1,7 @@
 """The chunked head against a plain log-softmax over all logits."""
 
+import math
+
 import pytest
 import torch
 
@@ -30,11 +32,13 @@ def small_tiles(request, monkeypatch):
 
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (2.0, 3.0)])
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (2.0, 3.0), (60.0, None)])
 def test_values_and_gradients_equal_the_full_computation(small_tiles, bias, scale, softcap, frozen):
+    """With a scale of 60 most labels have no share of their tile's mass, or their tile none of the whole."""
     torch.manual_seed(0)
     labels = torch.randint(0, 31, (50,))
     coefficients = torch.randn(50, dtype=torch.float64)
+    coefficients[::7] = 0.0
     grads = []
     for compute in (plain, token_logps):
         torch.manual_seed(1)
@@ -82,6 +86,18 @@ def test_a_second_backward_pass_finds_what_the_first_found(small_tiles):
     again = torch.autograd.grad(total, (hidden, weight))
     for one, two in zip(first, again, strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [32, 16])
+def test_a_label_that_is_all_but_certain_keeps_its_small_gradient(bits):
+    """p - 1 is rounded as a whole: rounding p first would leave nothing, or too much, of 1 - p = 3e-4."""
+    dtype = {32: torch.float32, 16: torch.bfloat16}[bits]
+    hidden = torch.ones(1, 1, dtype=dtype, requires_grad=True)
+    weight = torch.tensor([[8.0], [0.0]], dtype=dtype, requires_grad=True)
+    token_logps(hidden, Head(weight), torch.tensor([0])).sum().backward()
+    missing = 1 / (1 + math.exp(8))
+    assert weight.grad.flatten().tolist() == pytest.approx([missing, -missing], rel=2**-8)
+    assert hidden.grad.item() == pytest.approx(8 * missing, rel=2**-7)
 
 
 def test_far_apart_logits_stay_finite():
