@@ -4,14 +4,16 @@
     python benchmarks/operations.py --tables      writes the table of docs/performance.md from the results
 
 The trainers, rows and settings are those of `speed.py`, and as there what counts is what a whole batch costs more than
-the two shortest prompts. Operations are counted while the trainers run, by PyTorch's own counter. Unlike seconds they
-are the same on every machine and in every precision: they tell how much of a ratio of times is work left out, and how
-much is work done faster.
+the first three prompts. Operations are counted while the trainers run, by PyTorch's own counter. TRL's products
+themselves are left out: their number depends on shapes alone, which constants have, too. (Prefine would notice.) Unlike
+seconds, operations are the same on every machine and in every precision: they tell how much of a ratio of times is work
+left out, and how much is work done faster.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import subprocess
@@ -51,6 +53,37 @@ def backward(
     return attention(query, key, 5, causal)
 
 
+def constants() -> Any:
+    """A mode in which matrix products and attention give constants, at once."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    aten = torch.ops.aten
+
+    def product(a: Any, b: Any, out: Any = None) -> Any:
+        return a.new_full((*a.shape[:-1], b.shape[-1]), 1e-3) if out is None else out.fill_(1e-3)
+
+    made = {
+        aten.mm: product,
+        aten.bmm: product,
+        aten.addmm: lambda total, a, b, **_: product(a, b),
+        aten.addmm_: lambda total, *_, **__: total,
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, *_, **__: (
+            torch.full_like(q, 1e-3),
+            q.new_zeros(q.shape[:3], dtype=torch.float32),
+        ),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *_, **__: tuple(
+            torch.full_like(x, 1e-3) for x in (q, k, v)
+        ),
+    }
+
+    class Constants(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return made.get(func.overloadpacket, func)(*args, **(kwargs or {}))
+
+    return Constants()
+
+
 def run(script: str, given: list[str]) -> int:
     """Operations of one trainer's command."""
     import torch
@@ -62,19 +95,28 @@ def run(script: str, given: list[str]) -> int:
         aten._scaled_dot_product_flash_attention_for_cpu: forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
-    with FlopCounterMode(display=False, custom_mapping=more) as counter:
+    spared = contextlib.nullcontext() if script == "candidate.py" else constants()
+    with spared, FlopCounterMode(display=False, custom_mapping=more) as counter:
         importlib.import_module(Path(script).stem).main(given)
     return counter.get_total_flops()
 
 
-def counted(name: str, given: list[str]) -> int:
-    """The same in a process of its own."""
+def counted(name: str, given: list[str], sizes: list[int]) -> list[int]:
+    """The same for the first rows, as many as each size says, in a process of its own."""
     script, *flags = speed.TRAINERS[name]
-    command = [sys.executable, str(Path(__file__).resolve()), "--run", script, *flags, *given]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--run",
+        script,
+        ",".join(map(str, sizes)),
+        *flags,
+        *given,
+    ]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         sys.exit(f"{' '.join(command)}\n{found.stderr[-2000:]}")
-    return int(json.loads(found.stdout.splitlines()[-1])["operations"])
+    return json.loads(found.stdout.splitlines()[-1])
 
 
 def measure(assets: Path, profile: str) -> list[dict]:
@@ -85,7 +127,7 @@ def measure(assets: Path, profile: str) -> list[dict]:
         few, tokens = speed.apart(speed.arranged, assets, profile, batch, data)
         for name in speed.TRAINERS:
             given = [f"--model={assets / 'model'}", f"--data={data}", f"--save={Path(folder, name)}", "--dtype=fp32"]
-            less, whole = (counted(name, [*given, f"--pairs={n}", f"--batch={n}"]) for n in (speed.LEAST, batch))
+            less, whole = counted(name, given, [speed.LEAST, batch])
             gflop = round((whole - less) / 1e9, 3)
             out.append({"profile": profile, "trainer": name, "unique_tokens": tokens - few, "gflop": gflop})
     return out
@@ -113,7 +155,8 @@ def table(rows: list[dict], times: list[dict]) -> str:
 
 def main() -> None:
     if sys.argv[1:2] == ["--run"]:
-        print(json.dumps({"operations": run(sys.argv[2], sys.argv[3:])}))
+        script, sizes, *given = sys.argv[2:]
+        print(json.dumps([run(script, [*given, f"--pairs={n}", f"--batch={n}"]) for n in sizes.split(",")]))
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assets", default="runs/speed-assets")

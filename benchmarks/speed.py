@@ -3,9 +3,9 @@
     python benchmarks/speed.py [--profiles chat,long,short,list4] [--rounds 3] [--dtype fp32]
     python benchmarks/speed.py --tables      writes the tables of docs/performance.md and README.md from the results
 
-Each trainer is a command of its own, timed from outside with two prompts and with a whole batch. What counts is what
+Each trainer is a command of its own, timed from outside with three prompts and with a whole batch. What counts is what
 the batch costs more, so that start-up, imports and checks cancel: prefine tries its layout on the two shortest items,
-and these are the two prompts. A reference pass is part of it. The trainers take turns, and
+and lengthens them up to the longest, so these are the three. A reference pass is part of it. The trainers take turns, and
 ratios are taken inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and
 system). The one step over the whole batch is compared, too: the cosine of prefine's change of the weights with TRL's.
 """
@@ -36,7 +36,7 @@ T = TypeVar("T")
 HERE = Path(__file__).resolve().parent
 TRAINERS = {"trl": ["trl_dpo.py"], "trl_best": ["trl_dpo.py", "--best"], "prefine": ["candidate.py"]}
 OTHERS = {"trl": "TRL as it comes", "trl_best": "TRL at its best"}
-LEAST = 2
+LEAST = 3
 BATCH = {"chat": 8, "long": 8, "short": 8, "list4": 6}
 """Prompts of a step; three pairs for each in TRL's in the last profile."""
 MARKS = ("<!-- begin: written by benchmarks/speed.py -->", "<!-- end of speed -->")
@@ -64,7 +64,7 @@ def timed(command: list[str], threads: int) -> dict[str, float]:
 
 
 def arranged(assets: Path, profile: str, count: int, file: Path) -> list[int]:
-    """Write the first rows of a profile to `file`, those with the shortest paths in front.
+    """Write the first rows of a profile to `file`, the two with the shortest paths and that with the longest in front.
 
     Returns the unique tokens of the first `LEAST` rows and of all: each prompt once, each response with its end.
     """
@@ -78,7 +78,8 @@ def arranged(assets: Path, profile: str, count: int, file: Path) -> list[int]:
         answers = row.get("responses") or [row["chosen"], row["rejected"]]
         prompt, *lengths = (len(tokenizer(x)["input_ids"]) for x in (row["prompt"], *answers))
         sizes.append((prompt + max(lengths), prompt + sum(lengths) + len(lengths)))
-    order = sorted(range(count), key=lambda i: sizes[i][0])
+    by_path = sorted(range(count), key=lambda i: sizes[i][0])
+    order = [*by_path[:2], *by_path[-1:], *by_path[2:-1]]
     file.write_text("".join(lines[i] + "\n" for i in order))
     return [sum(sizes[i][1] for i in order[:n]) for n in (LEAST, count)]
 
