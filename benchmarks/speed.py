@@ -5,8 +5,8 @@
 
 Each trainer is a command of its own, timed from outside with three prompts and with a whole batch. What counts is what
 the batch costs more, so that start-up, imports and checks cancel: prefine tries its layout on the two shortest items,
-and lengthens them up to the longest, so these are the three. A reference pass is part of it. The trainers take turns, and
-ratios are taken inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and
+and lengthens them up to the longest, so these are the three. A reference pass is part of it. The trainers take turns,
+and ratios are taken inside a round, so that a busy machine hurts all alike. CPU time is that of the process (user and
 system). The one step over the whole batch is compared, too: the cosine of prefine's change of the weights with TRL's.
 """
 
