@@ -3,9 +3,11 @@
 import importlib
 import json
 import sys
+import types
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -14,8 +16,39 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module("speed"), importlib.import_module("gpu")
-    for name in ("speed", "gpu", "speed_assets"):
+    for name in ("speed", "gpu", "operations", "speed_assets", "candidate", "other"):
         sys.modules.pop(name, None)
+
+
+def products(given):
+    """4 heads of 10 rows by 10 keys of size 8, of which 55 pairs are causal; (3, 7) @ (7, 5) three times."""
+    assert given == ["--pairs=2"]
+    q, k = (torch.ones(1, 4, 10, 8, requires_grad=True) for _ in range(2))
+    torch.nn.functional.scaled_dot_product_attention(q, k, k, is_causal=True).sum().backward()
+    a, b = torch.ones(3, 7), torch.ones(7, 5)
+    total = torch.zeros(3, 5).addmm_(a, b) + torch.mm(a, b, out=torch.empty(3, 5))
+    return total + torch.nn.functional.linear(a, b.t())
+
+
+@pytest.mark.parametrize("name", ["candidate", "other"])
+def test_operations_of_all_products_are_counted_made_or_not(scripts, name):
+    """Two products of pairs forward, five backward; two operations for each of their multiplications."""
+    operations = importlib.import_module("operations")
+    sys.modules[name] = types.SimpleNamespace(main=products)
+    counted = operations.run(f"{name}.py", ["--pairs=2"])
+    assert counted == 2 * (2 + 5) * 4 * 55 * 8 + 3 * 2 * 3 * 7 * 5
+    full = {"query": (2, 4, 10, 8), "key": (2, 4, 30, 8), "value": (2, 4, 30, 8)}
+    assert operations.forward(**full) == 2 * 2 * 2 * 4 * 10 * 30 * 8
+
+
+def test_operations_beside_seconds(scripts):
+    operations = importlib.import_module("operations")
+    known = {"profile": "chat", "unique_tokens": "700", "versions": "torch 2", "commit": "abc"}
+    counts = [{**known, "trainer": t, "gflop": str(n)} for t, n in (("trl", 700), ("trl_best", 350), ("prefine", 140))]
+    times = [r for i in range(3) for r in rows("chat", i, (20 + i, 10 + i, 3 + i), (500, 500, 500))]
+    text = operations.table(counts, times)
+    assert "| chat | 0.200 | 5.0x | 2.5x | 35, 33, 32 |" in text and "abc" in text
+    assert "| chat | 0.200 | 5.0x | 2.5x | -, -, - |" in operations.table(counts, [])
 
 
 def rows(profile, number, cpu, rss):
