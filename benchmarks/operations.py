@@ -6,8 +6,8 @@
 The trainers, rows and settings are those of `speed.py`, and as there what counts is what a whole batch costs more than
 the first three prompts. Operations are counted while the trainers run, by PyTorch's own counter. TRL's products
 themselves are left out: their number depends on shapes alone, which constants have, too. (Prefine would notice.) Unlike
-seconds, operations are the same on every machine and in every precision: they tell how much of a ratio of times is work
-left out, and how much is work done faster.
+seconds, operations are the same on every CPU and in every precision: they tell how much of a ratio of times is work left
+out, and how much is work done faster.
 """
 
 from __future__ import annotations
@@ -174,8 +174,9 @@ def main() -> None:
     assets = Path(a.assets)
     if not (assets / "list4.jsonl").exists():
         speed.apart(speed_assets.make, assets)
+    known = speed.facts()
     for profile in a.profiles.split(","):
-        rows = [{**r, **speed.facts()} for r in measure(assets, profile)]
+        rows = [{**r, **known} for r in measure(assets, profile)]
         speed.append(Path(a.csv), rows)
         print(profile, {r["trainer"]: r["gflop"] for r in rows}, flush=True)
 

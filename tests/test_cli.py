@@ -182,9 +182,10 @@ def test_checking_a_recipe_without_running_it(prefine, toy):
 
 
 def test_bfloat16_that_is_emulated_is_told_before_it_is_used(prefine, toy, monkeypatch):
-    said = "products are emulated"
+    said = "bf16: this CPU has no bfloat16 instructions, so products are emulated"
     monkeypatch.setattr("prefine.models.bfloat16.cpu_bf16", lambda: False)
-    assert said in prefine("run", "r.yaml", "train.bf16=true", "--dry-run")[1]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert f"# train: {said}" in prefine("run", "r.yaml", "train.bf16=true", "--dry-run")[1]
     assert said not in prefine("run", "r.yaml", "--dry-run")[1]
     code, _, err = prefine("run", "r.yaml", "name=half", "train.bf16=true", "train.max_steps=1")
     assert code == 0 and err.index(said) < err.index("training:") and err.count(said) == 1
