@@ -6,8 +6,8 @@
 The trainers, rows and settings are those of `speed.py`, and as there what counts is what a whole batch costs more than
 the first three prompts. Operations are counted while the trainers run, by PyTorch's own counter. TRL's products
 themselves are left out: their number depends on shapes alone, which constants have, too. (Prefine would notice.) Unlike
-seconds, operations are the same on every CPU and in every precision: they tell how much of a ratio of times is work left
-out, and how much is work done faster.
+seconds, operations are the same on every CPU and in every precision: they tell how much of a ratio of times is work
+left out, and how much is work done faster.
 """
 
 from __future__ import annotations
